@@ -1,0 +1,145 @@
+"""What goes on around a training: continuing it, keeping its state, stopping it in good order, showing how far it is."""
+
+import signal
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from reproduce import checkpoint
+from reproduce.classifier import Classifier
+from reproduce.record import say, write_json
+
+
+class Stopped(Exception):
+    """A signal asked for the end; the state is saved."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues")
+        self.exit_code = 128 + number  # 130 for Ctrl-C, 143 for SIGTERM
+
+
+class Keeper(Callback):
+    """Continues a training where its newest valid state left it and saves states, all decided by process 0 alone."""
+
+    def __init__(self, folder: Path, recipe_hash: str, iterations: int, test_every: int, seconds: float):
+        self.folder, self.recipe_hash = folder, recipe_hash
+        self.iterations, self.test_every, self.seconds = iterations, test_every, seconds
+        self.resumed = 0  # how many times this training was continued
+        self.began, self.spent = datetime.now(timezone.utc).isoformat(timespec="seconds"), 0.0  # first start, seconds before this one
+        self.signal = 0
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        found = checkpoint.newest(self.folder, self.recipe_hash) if trainer.is_global_zero else None
+        state = trainer.strategy.broadcast(found)  # the state itself: no file needs to be visible to the others
+        if state is not None:
+            self._restore(trainer, pl_module, state)
+        self._place(trainer, pl_module)
+        done, every = pl_module.iteration, self.test_every
+        intervals = -(-self.iterations // every) - done // every if done < self.iterations else 0
+        trainer.fit_loop.max_epochs = intervals  # one Lightning epoch is one interval between tests
+        self._saved_at = self._entered = time.monotonic()
+
+    @property
+    def seconds_in_all(self) -> float:
+        """Seconds of training, those before a continuation counted in."""
+        return self.spent + time.monotonic() - self._entered
+
+    def _restore(self, trainer: L.Trainer, module: Classifier, state: dict[str, Any]) -> None:
+        module.net.load_state_dict(state["net"])
+        trainer.optimizers[0].load_state_dict(state["optimizer"])
+        module.restore(state, trainer.global_rank, trainer.world_size)
+        self.resumed, self.began, self.spent = state["resumed"] + 1, state["began"], state["spent"]
+        if trainer.is_global_zero:
+            say(f"{self.folder}: continuing at iteration {module.iteration} of {self.iterations}")
+
+    def _place(self, trainer: L.Trainer, module: Classifier) -> None:
+        trainer.datamodule.start_iteration = module.iteration  # type: ignore[attr-defined]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # After Lightning's own handlers: those leave with code 0 or 134 and without saving (lightning 2.6).
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.signal == signal.SIGINT == number:
+            raise KeyboardInterrupt  # a second Ctrl-C does not wait for the iteration to end
+        self.signal = number
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        assert isinstance(pl_module, Classifier)
+        self._place(trainer, pl_module)
+        if pl_module.iteration % self.test_every and pl_module.iteration != self.iterations:
+            self._save_when_due(trainer, pl_module)  # at the end of an interval, only after its test
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        self._save_when_due(trainer, pl_module, last=pl_module.iteration == self.iterations)
+
+    def _save_when_due(self, trainer: L.Trainer, module: Classifier, last: bool = False) -> None:
+        due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.seconds
+        wish = torch.tensor([self.signal, int(due or last)], device=module.device)
+        number, save = trainer.strategy.reduce(wish, reduce_op="max").tolist() if trainer.world_size > 1 else wish.tolist()
+        if number or save:
+            self.save(trainer, module)
+        if number and not last:
+            raise Stopped(int(number))
+
+    def save(self, trainer: L.Trainer, module: Classifier) -> None:
+        progress = module.progress()
+        if trainer.is_global_zero:
+            state = {"recipe_hash": self.recipe_hash, "resumed": self.resumed, "began": self.began, "spent": self.seconds_in_all}
+            state |= progress
+            state |= {"net": module.net.state_dict(), "optimizer": trainer.optimizers[0].state_dict()}
+            checkpoint.save(self.folder, state)
+        self._saved_at = time.monotonic()
+
+
+class Progress(Callback):
+    """Says now and then how far a training is: in progress.json for `status` and other jobs, and through `show`."""
+
+    def __init__(self, folder: Path, label: str, iterations: int, show: Callable[[dict[str, Any]], None], seconds: float = 2.0):
+        self.path, self.label, self.iterations = folder / "progress.json", label, iterations
+        self.show, self.seconds = show, seconds
+        self._shown_at = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        self._began = (time.monotonic(), pl_module.iteration)
+        self._batch = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        if trainer.is_global_zero and time.monotonic() - self._shown_at >= self.seconds:
+            assert isinstance(pl_module, Classifier)
+            self._tell(pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            assert isinstance(pl_module, Classifier)
+            self._tell(pl_module)
+
+    def _tell(self, module: Classifier) -> None:
+        self._shown_at = time.monotonic()
+        began, first = self._began
+        made, seconds = module.iteration - first, self._shown_at - began
+        last = module.rows[-1] if module.rows else {}
+        running = module.window.error if module.window.n else last.get("train_error")  # of this process's share
+        report = {
+            "label": self.label,
+            "iteration": module.iteration,
+            "iterations": self.iterations,
+            "train_error": running,
+            "test_error": last.get("test_error"),
+            "images_per_second": made * self._batch / seconds if made else None,
+            "eta_seconds": seconds / made * (self.iterations - module.iteration) if made else None,
+            "updated": time.time(),
+        }
+        write_json(self.path, report)
+        self.show(report)

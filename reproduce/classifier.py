@@ -1,0 +1,184 @@
+"""The LightningModule around any net: SGD, the schedule in iterations, and the errors of the curves (Sec. 4.2)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Batch = tuple[Tensor, Tensor]  # images (b, 3, h, w) and labels (b,)
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate by iteration: `lr`, divided by 10 at each milestone; `warmup_lr` until the training error is low enough."""
+
+    lr: float
+    milestones: Sequence[int]
+    warmup_lr: float = 0.0  # 0: no warm-up
+    warmup_error: float = 80.0  # percent
+    warmup_window: int = 100  # iterations
+
+    def at(self, iteration: int, warming: bool) -> float:
+        base = self.warmup_lr if warming else self.lr
+        return base * 0.1 ** sum(iteration >= step for step in self.milestones)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent as in Sec. 3.4 and 4.2. The form is PyTorch's v := m v + g, w := w - lr v."""
+
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    nesterov: bool = False
+    decay_all: bool = True  # False: convolution and fc weights only
+
+    def over(self, net: nn.Module) -> torch.optim.SGD:
+        decayed = [p for p in net.parameters() if self.decay_all or p.ndim > 1]
+        others = [p for p in net.parameters() if not (self.decay_all or p.ndim > 1)]
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        kept = [group for group in groups if group["params"]]
+        return torch.optim.SGD(kept, lr=0.1, momentum=self.momentum, nesterov=self.nesterov)
+
+
+class Classifier(L.LightningModule):
+    """Trains `net` by iterations. Its own counter, not `global_step`, says where the training is.
+
+    A Lightning batch is a list of one or more iterations' batches; each is one update. Training and test errors are
+    summed on the device as integers and read once per point of the curve.
+    """
+
+    def __init__(self, net: nn.Module, schedule: Schedule, sgd: SGD, *, test_precision: str = "fp32", compiled: bool = False):
+        super().__init__()
+        self.automatic_optimization = False
+        self.net, self.schedule, self.sgd = net, schedule, sgd
+        self._call = torch.compile(net) if compiled else net
+        self.test_dtype = DTYPES[test_precision]
+        self.iteration = 0
+        self.warmup_over: int | None = None if schedule.warmup_lr else 0  # the iteration from which `lr` holds
+        self.rows: list[dict[str, float]] = []  # the curve, a row per test
+        self.window = Sums()
+        self.warmup = Sums()
+        self.test = Sums()
+        self.tested = 0  # images counted by the last test, over all processes
+
+    def configure_optimizers(self) -> torch.optim.SGD:
+        return self.sgd.over(self.net)
+
+    @property
+    def learning_rate(self) -> float:
+        return self.schedule.at(self.iteration, self.warmup_over is None)
+
+    def training_step(self, batch: Sequence[Batch], batch_idx: int) -> None:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.SGD)
+        for images, labels in batch:
+            self._update(optimizer, images, labels)
+
+    def _update(self, optimizer: torch.optim.SGD, images: Tensor, labels: Tensor) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        optimizer.zero_grad()
+        scores = self._call(images)
+        loss = F.cross_entropy(scores.float(), labels)
+        self.manual_backward(loss)  # raw loss.backward() would leave DDP's ranks with different weights, silently
+        optimizer.step()
+        self.window.add(loss.detach(), scores, labels)
+        self.iteration += 1
+        if self.warmup_over is None:
+            self.warmup.add(loss.detach(), scores, labels)
+            self._end_warmup_when_due()
+
+    def _end_warmup_when_due(self) -> None:
+        """Sec. 4.2 on ResNet-110: 0.01 "until the training error is below 80%", then back to 0.1."""
+        if self.iteration % self.schedule.warmup_window == 0:
+            total = self._total(self.warmup)
+            if total.error < self.schedule.warmup_error:
+                self.warmup_over = self.iteration
+            self.warmup = Sums()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        images, labels = batch
+        if len(labels):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.test_dtype is torch.bfloat16):
+                scores = self.net(images).float()
+            self.test.add(F.cross_entropy(scores, labels), scores, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """One row of the curve: the running training error since the last row, and the error on all test images."""
+        train, test = self._total(self.window), self._total(self.test)
+        rate = self.schedule.at(self.iteration - 1, self.warmup_over is None)  # of the iteration just made
+        self.rows.append(
+            {
+                "iteration": self.iteration,
+                "lr": float(f"{rate:.6g}"),
+                "train_loss": train.mean_loss,
+                "train_error": train.error,
+                "test_error": test.error,
+            }
+        )
+        self.tested = test.n
+        self.window, self.test = Sums(), Sums()
+
+    def _total(self, sums: "Sums") -> "Sums":
+        """The sums over all processes."""
+        return Sums(*self.trainer.strategy.reduce(sums.tensor(self.device), reduce_op="sum").tolist())
+
+    def progress(self) -> dict[str, Any]:
+        """Everything beside weights and momentum that a continued training needs; on every process (it communicates)."""
+        return {
+            "iteration": self.iteration,
+            "warmup_over": self.warmup_over,
+            "rows": [dict(row) for row in self.rows],
+            "window": self._of_every_process(self.window),
+            "warmup": self._of_every_process(self.warmup),
+        }
+
+    def _of_every_process(self, sums: "Sums") -> Tensor:
+        gathered = self.all_gather(sums.tensor(self.device))
+        assert isinstance(gathered, Tensor)
+        return gathered.reshape(-1, 3).cpu()  # (processes, 3)
+
+    def restore(self, state: Mapping[str, Any], rank: int, processes: int) -> None:
+        """Continue from `progress()`: each process takes its own sums, so that they add up to the same bits as before."""
+        self.iteration, self.warmup_over = state["iteration"], state["warmup_over"]
+        self.rows = [dict(row) for row in state["rows"]]
+        self.window = _share(state["window"], rank, processes)
+        self.warmup = _share(state["warmup"], rank, processes)
+
+
+class Sums:
+    """Loss, errors and images seen, summed where the images are; reading them is what synchronises."""
+
+    def __init__(self, loss: float | Tensor = 0.0, errors: float | Tensor = 0, n: float = 0):
+        self.loss, self.errors, self.n = loss, errors, int(n)
+
+    def add(self, mean_loss: Tensor, scores: Tensor, labels: Tensor) -> None:
+        self.loss = self.loss + mean_loss.double() * len(labels)
+        self.errors = self.errors + (scores.argmax(1) != labels).sum()
+        self.n += len(labels)
+
+    def tensor(self, device: torch.device | str) -> Tensor:
+        """[loss, errors, n] as float64, exact for counts below 2**53."""
+        parts = [torch.as_tensor(x, dtype=torch.float64, device=device) for x in (self.loss, self.errors, self.n)]
+        return torch.stack(parts)
+
+    @property
+    def mean_loss(self) -> float:
+        return float(self.loss) / self.n if self.n else float("nan")
+
+    @property
+    def error(self) -> float:
+        """In percent."""
+        return 100.0 * float(self.errors) / self.n if self.n else float("nan")
+
+
+def _share(sums: Tensor, rank: int, processes: int) -> Sums:
+    """This process's part of saved sums (processes, 3); all on the first one when the number of processes has changed."""
+    if len(sums) == processes:
+        return Sums(*sums[rank].tolist())
+    return Sums(*sums.sum(0).tolist()) if rank == 0 else Sums()

@@ -1,0 +1,177 @@
+"""Recipe + run + profile + key=value -> one validated, frozen configuration (design: plain OmegaConf over a typed schema)."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from reproduce.errors import UserError
+from reproduce.schema import Config, check, flatten
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+# How a training is carried out, recorded but not part of what it is. Everything else is the recipe, and hashed.
+EXECUTION_KEYS = {"data.root", "train.compile", "train.channels_last"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A resolved training: what `train`, `evaluate` and `responses` work on."""
+
+    name: str  # run id, e.g. cifar10-plain-56
+    profile: str  # folder under results/ and runs/, e.g. paper or paper+1a2b3c4d
+    base_profile: str  # the built-in profile it started from
+    overrides: tuple[str, ...]  # key=value as given, without the seed
+    config: Config
+
+    @property
+    def seed(self) -> int:
+        return self.config.train.seed
+
+    @property
+    def folder(self) -> Path:
+        """`<profile>/<run>/seed-<k>`, below runs/ as below results/."""
+        return Path(self.profile) / self.name / f"seed-{self.seed}"
+
+    def tree(self) -> dict[str, Any]:
+        """The resolved configuration as plain built-ins."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self.config)))
+        return plain
+
+    def recipe(self) -> dict[str, Any]:
+        """The hashed part of the configuration, flat."""
+        return {key: value for key, value in sorted(flatten(self.tree()).items()) if _is_recipe(key)}
+
+    @property
+    def recipe_hash(self) -> str:
+        return digest(self.recipe())
+
+    def command(self, verb: str = "train") -> str:
+        """The command line of this result, rebuilt from its configuration; paths of this machine are written $DATA."""
+        words = [f"python -m reproduce {verb} {self.name} --profile {self.base_profile} --seed {self.seed}"]
+        shown = [item if not item.startswith("data.root=") else "data.root=$DATA" for item in self.overrides]
+        return " ".join(words + shown)
+
+
+def digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _is_recipe(key: str) -> bool:
+    return key not in EXECUTION_KEYS and not key.startswith("execution.")
+
+
+def one_line(error: Exception) -> str:
+    """The first line of a library's message, with the key it is about."""
+    key = getattr(error, "full_key", None)
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return f"{key}: {text}" if key else text
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"{path}: {one_line(error)}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected `key: value` lines")
+    return {str(key): value for key, value in tree.items()}
+
+
+@cache
+def runs() -> dict[str, dict[str, Any]]:
+    """Every training of the paper (configs/runs.yaml): run id -> what differs from its recipe."""
+    return _read(CONFIGS / "runs.yaml")
+
+
+def run_entry(name: str) -> dict[str, Any]:
+    if name not in runs():
+        raise UserError(f"{name}: no such run; `python -m reproduce runs` lists them (configs/runs.yaml)")
+    return runs()[name]
+
+
+def default_seeds(name: str) -> int:
+    """How many seeds the paper ran (5 for ResNet-110), if SEEDS does not say otherwise."""
+    return int(run_entry(name).get("seeds", 1))
+
+
+def _merge(layers: Sequence[tuple[str, dict[str, Any]]]) -> Any:
+    """Merge (where, tree) layers over the schema; the layer at fault is named."""
+    merged: Any = OmegaConf.structured(Config)
+    for where, tree in layers:
+        try:
+            merged = OmegaConf.merge(merged, OmegaConf.create(tree))
+        except (OmegaConfBaseException, TypeError, ValueError) as error:
+            raise UserError(f"{where}: {one_line(error)}") from None
+    return merged
+
+
+def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
+    """["train.lr=0.05"] -> {"train": {"lr": 0.05}}."""
+    for item in items:
+        if "=" not in item:
+            raise UserError(f"{item}: expected a run id or key=value")
+        if "${" in item:  # could pull a secret of the environment into a recorded configuration
+            raise UserError(f"command line: {item.split('=')[0]}: interpolations (${{...}}) are not taken here")
+    try:
+        tree = OmegaConf.to_container(OmegaConf.from_dotlist(list(items)), resolve=True)
+    except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError) as error:
+        raise UserError(f"command line: {one_line(error)}") from None
+    assert isinstance(tree, dict)
+    return {str(key): value for key, value in tree.items()}
+
+
+def profile_layer(profile: str) -> tuple[str, dict[str, Any]]:
+    path = CONFIGS / "profiles" / f"{profile}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise UserError(f"--profile {profile}: no such profile; there are {names}")
+    return str(path.relative_to(CONFIGS.parent)), _read(path)
+
+
+def profile_name(profile: str, overrides: Sequence[str], recipe: str = "cifar10") -> str:
+    """The folder of a profile's results: `paper`, or `paper+<hash8>` once the command line changes a recipe value.
+
+    A seed is no change (seeds share a folder), nor is a value that the profile has anyway.
+    """
+    path = CONFIGS / f"{recipe}.yaml"
+    base = [(path.name, _read(path)), profile_layer(profile)]
+    before = flatten(OmegaConf.to_container(_merge(base), resolve=False, enum_to_str=True))  # type: ignore[arg-type]
+    merged = _merge([*base, ("command line", parse_overrides(overrides))])
+    after = flatten(OmegaConf.to_container(merged, resolve=False, enum_to_str=True))  # type: ignore[arg-type]
+    changed = {key: value for key, value in after.items() if _is_recipe(key) and value != before[key]}
+    changed.pop("train.seed", None)
+    return f"{profile}+{digest(changed)[:8]}" if changed else profile
+
+
+def resolve(name: str, profile: str = "paper", overrides: Sequence[str] = (), seed: int | None = None) -> Run:
+    """The run `name` under a profile and overrides. Errors: UserError of one line naming file (or command line) and key."""
+    entry = run_entry(name)
+    recipe = str(entry.get("recipe", ""))
+    recipe_path = CONFIGS / f"{recipe}.yaml"
+    difference = {key: value for key, value in entry.items() if key not in ("recipe", "seeds")}
+    given = [item for item in overrides if not item.startswith("train.seed=")]
+    layers = [
+        (f"configs/{recipe}.yaml", _read(recipe_path)),
+        (f"configs/runs.yaml: {name}", difference),
+        profile_layer(profile),
+        ("command line", parse_overrides(overrides)),
+    ]
+    if seed is not None:
+        layers.append(("--seed", {"train": {"seed": seed}}))
+    merged = _merge(layers)
+    for key in OmegaConf.missing_keys(merged):
+        raise UserError(f"configs/{recipe}.yaml: {key}: has no value")
+    config = OmegaConf.to_object(merged)
+    assert isinstance(config, Config)
+    check(flatten(asdict(config)), "command line" if overrides else layers[2][0])
+    return Run(name, profile_name(profile, given, recipe), profile, tuple(given), config)

@@ -1,0 +1,43 @@
+"""A whole data set in memory as uint8 tensors, with its subset and its fingerprint."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Images:
+    """A labelled training and test set: images uint8 [N, 3, 32, 32], labels int64 [N] into `classes`."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: list[str]
+    description: str
+
+    def subset(self, k: int) -> "Images":
+        """The first k images of each class, in file order, of the training and of the test set; all where there are fewer."""
+        train, test = _first_per_class(self.train_labels, k), _first_per_class(self.test_labels, k)
+        return replace(
+            self,
+            train_images=self.train_images[train],
+            train_labels=self.train_labels[train],
+            test_images=self.test_images[test],
+            test_labels=self.test_labels[test],
+        )
+
+    def fingerprint(self) -> str:
+        """ "sha256:..." over labels (int64) and images (uint8, [N, 3, 32, 32]) of the training and then the test set."""
+        digest = hashlib.sha256()
+        for tensor in (self.train_labels, self.train_images, self.test_labels, self.test_images):
+            digest.update(memoryview(tensor.contiguous().numpy()).cast("B"))
+        return f"sha256:{digest.hexdigest()}"
+
+
+def _first_per_class(labels: Tensor, k: int) -> Tensor:
+    """Indices, ascending, of the first k images of each class."""
+    first = [torch.nonzero(labels == label).flatten()[:k] for label in labels.unique()]
+    return torch.cat(first).sort().values

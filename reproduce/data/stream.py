@@ -1,0 +1,67 @@
+"""Training as one keyed stream of augmented batches, made where the images lie."""
+
+import torch
+from torch import Tensor
+
+from reproduce.data import augment
+from reproduce.data.keyed import epoch_order
+from reproduce.errors import UserError
+
+Batch = tuple[Tensor, Tensor]
+CACHED_ORDERS = 4
+
+
+class Stream:
+    """Position p = iteration · batch_size + j of the stream is image order(p // N)[p % N] of the N training images.
+
+    So each image comes once per epoch, none is dropped, and a batch may span two epochs. Which image, which crop and which flip depends
+    on (seed, iteration, j) alone: neither on the number of processes nor on where a run was interrupted.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, offset: Tensor, divisor: Tensor, *, batch_size: int, seed: int
+    ) -> None:
+        self.n, self.batch_size, self.seed = len(labels), batch_size, seed
+        self._parts = images, labels, offset, divisor
+        self._on_device: dict[torch.device, tuple[Tensor, ...]] = {}
+        self._orders: dict[tuple[int, torch.device], Tensor] = {}
+
+    def batches(self, iterations: Tensor, rank: int, world: int, device: torch.device) -> list[Batch]:
+        """The share of process `rank` of consecutive iterations [k], made in one go on `device`.
+
+        Returns k pairs: x float32 [b, 3, 32, 32] normalised and augmented, y int64 [b], with b = batch_size / world.
+        Raises UserError when batch_size is not a multiple of `world`.
+        """
+        if self.batch_size % world:
+            raise UserError(f"train.batch_size: {self.batch_size} is not divisible by {world} processes")
+        b = self.batch_size // world
+        j = torch.arange(rank * b, (rank + 1) * b, device=device)
+        images, labels, offset, divisor = self._resident(device)
+        index = self.indices(iterations, j).flatten()
+        moves = augment.draw(self.seed, iterations.to(device)[:, None], j)
+        x = augment.normalize(images.index_select(0, index), offset, divisor)
+        x = augment.crop_flip(x, *(move.flatten() for move in moves))
+        return list(zip(x.split(b), labels[index].split(b), strict=True))
+
+    def indices(self, iterations: Tensor, j: Tensor) -> Tensor:
+        """Index of the training image at each position: iterations [k], on the CPU, and j [b] → [k, b] on the device of j."""
+        first = int(iterations.min()) * self.batch_size // self.n
+        last = (int(iterations.max() + 1) * self.batch_size - 1) // self.n
+        orders = [self._order(epoch, j.device) for epoch in range(first, last + 1)]
+        position = iterations.to(j.device)[:, None] * self.batch_size + j - first * self.n
+        return (torch.cat(orders) if len(orders) > 1 else orders[0])[position]
+
+    def _order(self, epoch: int, device: torch.device) -> Tensor:
+        """The epoch's permutation, kept while batches are drawn from it."""
+        key = epoch, device
+        if key not in self._orders:
+            while len(self._orders) >= CACHED_ORDERS:
+                del self._orders[next(iter(self._orders))]
+            self._orders[key] = epoch_order(self.seed, epoch, self.n, device)
+        return self._orders[key]
+
+    def _resident(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Images, labels, offset and divisor on `device`, moved there once."""
+        if device not in self._on_device:
+            self._on_device[device] = tuple(part.to(device) for part in self._parts)
+        return self._on_device[device]

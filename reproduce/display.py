@@ -1,0 +1,79 @@
+"""Progress for a person: live bars on a terminal, one line now and then in a log."""
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+LINE_SECONDS = 30.0
+
+
+def duration(seconds: float | None) -> str:
+    """3725 -> '1:02:05', None -> '-'."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} %"
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """[1/4] cifar10-plain-20 seed 0: iteration 1200/6400, training error 45.1 %, test error -, 331 images/s, ETA 33:20."""
+    speed = report["images_per_second"]
+    parts = [
+        f"{report['label']}: iteration {report['iteration']}/{report['iterations']}",
+        f"training error {percent(report['train_error'])}",
+        f"test error {percent(report['test_error'])}",
+        f"{speed:,.0f} images/s" if speed else "- images/s",
+        f"ETA {duration(report['eta_seconds'])}",
+    ]
+    return ", ".join(parts)
+
+
+class Display:
+    """Shows reports of one or several trainings (keyed by their label) on stderr."""
+
+    def __init__(self, jobs: int = 1):
+        self.jobs = jobs
+        self.console = Console(stderr=True)
+        self.bars: Progress | None = None
+        self.tasks: dict[str, TaskID] = {}
+        self.told: dict[str, tuple[float, int]] = {}  # label -> when, iteration
+
+    def __enter__(self) -> "Display":
+        if sys.stderr.isatty():
+            columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
+            self.bars = Progress(*columns, console=self.console, transient=True)
+            self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bars:
+            self.bars.stop()
+
+    def show(self, report: dict[str, Any]) -> None:
+        if self.bars:
+            self._bar(self.bars, report)
+        else:
+            self._line(report)
+
+    def _bar(self, bars: Progress, report: dict[str, Any]) -> None:
+        label, text = report["label"], sentence(report)
+        if label not in self.tasks:
+            self.tasks[label] = bars.add_task(text, total=report["iterations"])
+        bars.update(self.tasks[label], completed=report["iteration"], description=text)
+        if report["iteration"] >= report["iterations"]:
+            bars.update(self.tasks[label], visible=False)
+
+    def _line(self, report: dict[str, Any]) -> None:
+        label, now = report["label"], time.monotonic()
+        when, iteration = self.told.get(label, (now - LINE_SECONDS + 5, -1))
+        ended = report["iteration"] >= report["iterations"] > iteration
+        if (now - when >= LINE_SECONDS and report["iteration"] != iteration) or ended:
+            self.told[label] = now, report["iteration"]
+            print(sentence(report), file=sys.stderr, flush=True)

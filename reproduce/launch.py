@@ -1,0 +1,162 @@
+"""Many trainings: one after the other in this process, or side by side as processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from reproduce import checkpoint
+from reproduce.config import Run
+from reproduce.display import Display
+from reproduce.errors import UserError
+from reproduce.record import RUNS, say
+
+
+def outside_launcher() -> bool:
+    """Whether torchrun, SLURM or Lightning started this process as one of several."""
+    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+
+
+def train_all(runs: Sequence[Run]) -> int:
+    """Train what is missing of `runs`. One failed run does not stop the others.
+
+    Returns the exit code: 0, 1 when a run failed, 2 when the user's input was at fault for all of them, 130 or 143.
+    """
+    from reproduce.train import is_done
+
+    open_runs = []
+    for run in runs:
+        if is_done(run):
+            say(f"{run.name} seed {run.seed}: done already, results/{run.folder}")
+        else:
+            open_runs.append(run)
+    if not open_runs:
+        return 0
+    execution = open_runs[0].config.execution
+    several = len(open_runs) > 1 and (execution.jobs > 1 or execution.devices * execution.nodes > 1)
+    return _as_processes(open_runs) if several and not outside_launcher() else _in_turn(open_runs)
+
+
+def _in_turn(runs: Sequence[Run]) -> int:
+    codes = []
+    for number, run in enumerate(runs, 1):
+        label = os.environ.get("REPRODUCE_LABEL") or f"[{number}/{len(runs)}] {run.name} seed {run.seed}"
+        codes.append(_one(run, label))
+        if codes[-1] in (130, 143):
+            return codes[-1]
+    return verdict(codes)
+
+
+def verdict(codes: Sequence[int]) -> int:
+    failed = [code for code in codes if code]
+    if not failed:
+        return 0
+    return 2 if len(failed) == len(codes) and set(failed) == {2} else 1
+
+
+def _one(run: Run, label: str) -> int:
+    """Train one run; its trouble becomes one line (the traceback goes to its folder) and an exit code."""
+    from reproduce.callbacks import Stopped
+    from reproduce.train import train
+
+    folder = RUNS / run.folder
+    try:
+        if outside_launcher():  # the first process holds the lock for all
+            return _trained(run, label)
+        with checkpoint.lock(folder), Display() as display:
+            train(run, label, display.show)
+        return 0
+    except UserError as error:
+        say(f"{label}: {error}")
+        return 2
+    except Stopped as stop:
+        say(f"{label}: {stop}")
+        return stop.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as stop:  # Lightning's own answer to SIGTERM before training has begun
+        return stop.code if isinstance(stop.code, int) and stop.code else 143
+    except Exception as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").write_text(traceback.format_exc())
+        say(f"{label}: failed: {next(iter(str(error).splitlines()), type(error).__name__)} (all of it in {folder / 'error.txt'})")
+        return 1
+
+
+def _trained(run: Run, label: str) -> int:
+    from reproduce.train import train
+
+    with Display() as display:
+        train(run, label, display.show)
+    return 0
+
+
+def _as_processes(runs: Sequence[Run]) -> int:
+    """`jobs` at a time, each a command line of its own with its share of the cores and, one each, of the GPUs."""
+    waiting = [(number, run) for number, run in enumerate(runs, 1)]
+    jobs = min(runs[0].config.execution.jobs, len(runs))
+    running: dict[int, tuple[subprocess.Popen[bytes], Run]] = {}  # slot -> process
+    codes: list[int] = []
+    with Display(jobs) as display:
+        try:
+            while waiting or running:
+                for slot in range(jobs):
+                    if slot not in running and waiting:
+                        number, run = waiting.pop(0)
+                        running[slot] = _start(run, f"[{number}/{len(runs)}] {run.name} seed {run.seed}", slot, jobs), run
+                time.sleep(0.5)
+                for slot, (process, run) in list(running.items()):
+                    _show(display, run)
+                    if process.poll() is not None:
+                        codes.append(_ended(process, run))
+                        del running[slot]
+        except KeyboardInterrupt:
+            codes.append(130)
+            for process, _ in running.values():
+                process.terminate()
+            for process, _ in running.values():
+                process.wait()
+    return next((code for code in codes if code in (130, 143)), verdict(codes))
+
+
+def _start(run: Run, label: str, slot: int, jobs: int) -> "subprocess.Popen[bytes]":
+    e = run.config.execution
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = e.threads or max(1, cores // (jobs * e.devices))
+    words = [sys.executable, "-m", "reproduce", "train", run.name, "--profile", run.base_profile, "--seed", str(run.seed)]
+    words += [item for item in run.overrides if not item.startswith(("execution.jobs=", "execution.threads="))]
+    words += ["execution.jobs=1", f"execution.threads={threads}"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}
+    if e.devices == 1 and jobs > 1 and (gpus := _visible_gpus()):
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    log = RUNS / run.folder / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        return subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, env=environment)
+
+
+def _visible_gpus() -> list[str]:
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _show(display: Display, run: Run) -> None:
+    path: Path = RUNS / run.folder / "progress.json"
+    try:
+        display.show(json.loads(path.read_text()))
+    except (OSError, json.JSONDecodeError):
+        pass  # not begun
+
+
+def _ended(process: "subprocess.Popen[bytes]", run: Run) -> int:
+    if process.returncode:
+        log = RUNS / run.folder / "log.txt"
+        last = next(reversed(log.read_text(errors="replace").strip().splitlines()), "no word of it")
+        say(f"{run.name} seed {run.seed}: exit code {process.returncode}: {last} ({log})")
+    return abs(process.returncode)

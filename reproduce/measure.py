@@ -1,0 +1,42 @@
+"""Measuring a trained net: its test error, and batch-normalisation statistics recomputed as the authors did."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from reproduce.classifier import DTYPES
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@torch.inference_mode()
+def count_errors(net: nn.Module, batches: Batches, precision: str = "fp32") -> tuple[int, int]:
+    """(errors, images) over batches of images (b, 3, h, w) and labels (b,), each image a single view."""
+    net.eval()
+    errors = n = 0
+    for images, labels in batches:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=DTYPES[precision] is torch.bfloat16):
+            scores = net(images).float()
+        errors += int((scores.argmax(1) != labels).sum())
+        n += len(labels)
+    return errors, n
+
+
+@torch.no_grad()
+def recompute_bn(net: nn.Module, batches: Batches) -> None:
+    """Replace the moving averages of all BN layers by true averages over `batches` of training images.
+
+    The authors computed them so after training (README of their released models), instead of moving averages.
+    """
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    net.train()
+    for images, _ in batches:
+        net(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    net.eval()

@@ -1,0 +1,1 @@
+"""The nets of the paper: `residual` builds plain and residual nets, `published` reads weights into them."""

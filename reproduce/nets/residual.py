@@ -1,0 +1,258 @@
+"""Every plain and residual net of the paper: shortcuts A, B, C, basic and bottleneck blocks, CIFAR and ImageNet."""
+
+import hashlib
+import math
+import platform
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reproduce.errors import UserError
+
+IMAGENET = {  # Table 1: depth -> block, blocks in conv2_x ... conv5_x
+    18: ("basic", (2, 2, 2, 2)),
+    34: ("basic", (3, 4, 6, 3)),
+    50: ("bottleneck", (3, 4, 6, 3)),
+    101: ("bottleneck", (3, 4, 23, 3)),
+    152: ("bottleneck", (3, 8, 36, 3)),
+}
+CIFAR_LAYERS = {"basic": 6, "bottleneck": 9}  # Sec. 4.2: 6n + 2 layers; three 1x1-3x3-1x1 blocks per n make it 9n + 2
+STEMS = {"imagenet": (64, 7, 2), "cifar": (16, 3, 1)}  # filters (doubled where the map is halved), kernel, stride of conv1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the blocks of one net have in common; see `build`."""
+
+    shortcut: str
+    zero_padding: str
+    subsample: str
+    stride: str
+    bn_group: int | None
+
+
+def has_bf16() -> bool:
+    """Whether this CPU has bf16 instructions; True where torch cannot tell (not x86), to leave its own kernel alone."""
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return platform.machine() not in ("x86_64", "AMD64") or any(check is None or check() for check in checks)
+
+
+HAS_BF16 = has_bf16()
+
+
+def emulates_bf16(x: Tensor) -> bool:
+    """Whether a convolution of `x` would run in bf16 on a CPU that has no instructions for it."""
+    if HAS_BF16 or x.device.type != "cpu":
+        return False
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+class Conv2d(nn.Conv2d):
+    """Convolution, padded to keep the map, without bias: BN follows each (Sec. 3.4)."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not emulates_bf16(x):
+            return super()._conv_forward(x, weight, bias)
+        # To emulate bf16, oneDNN rounds inputs and weights to it, sums in fp32 and rounds the result. Its fp32 kernel on
+        # rounded values gives the same up to the order of the sum, and faster (step of ResNet-20: 400 ms, not 743).
+        with torch.autocast("cpu", enabled=False):
+            return super()._conv_forward(x.bfloat16().float(), weight.bfloat16().float(), None).bfloat16()
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """BN [16]; in training each `group` images are normalised by themselves, as on the authors' GPUs (None: all)."""
+
+    def __init__(self, channels: int, group: int | None = None) -> None:
+        super().__init__(channels)
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[b, c, h, w] -> the same; running statistics move group by group. UserError where b is no multiple of it."""
+        if not self.training or self.group is None:
+            return super().forward(x)
+        if len(x) % self.group:
+            raise UserError(f"net.bn_group: {len(x)} images per device are no multiple of the group of {self.group}")
+        normalise = super().forward
+        return torch.cat([normalise(images) for images in x.split(self.group)])
+
+
+class ZeroPadding(nn.Module):
+    """Option A where dimensions increase: identity with stride, and extra zero channels (Sec. 3.3); no parameters."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, options: Options) -> None:
+        super().__init__()
+        self.stride, self.average = stride, options.subsample == "average"
+        before = (c_out - c_in) // 2 if options.zero_padding == "both" else 0
+        self.padding = (0, 0, 0, 0, before, c_out - c_in - before)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[b, c_in, h, w] -> [b, c_out, h / stride, w / stride], rounded up as a strided convolution does."""
+        if self.average and self.stride > 1:
+            x = F.avg_pool2d(x, self.stride, ceil_mode=True)
+        else:
+            x = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(x, self.padding)
+
+
+def make_shortcut(c_in: int, c_out: int, stride: int, options: Options) -> nn.Module | None:
+    """One block's shortcut (Sec. 3.3, 4.1): A without parameters, B projections where dimensions increase, C always."""
+    increase = stride > 1 or c_in != c_out
+    if options.shortcut == "none":
+        return None
+    if options.shortcut == "C" or options.shortcut == "B" and increase:
+        conv, bn = Conv2d(c_in, c_out, 1, stride), BatchNorm(c_out, options.bn_group)
+        return nn.Sequential(OrderedDict(conv=conv, bn=bn))
+    return ZeroPadding(c_in, c_out, stride, options) if increase else nn.Identity()
+
+
+class Basic(nn.Module):
+    """Two 3x3 layers (Fig. 5 left): relu(F(x) + shortcut(x)), Eqs. 1 and 2; plain: relu(F(x))."""
+
+    expansion = 1
+
+    def __init__(self, c_in: int, width: int, stride: int, options: Options) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = Conv2d(c_in, width, 3, stride), BatchNorm(width, options.bn_group)
+        self.conv2, self.bn2 = Conv2d(width, width, 3), BatchNorm(width, options.bn_group)
+        self.shortcut = make_shortcut(c_in, width, stride, options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[b, c_in, h, w] -> [b, width, h / stride, w / stride]."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return F.relu(y if self.shortcut is None else y + self.shortcut(x))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 layers (Fig. 5 right); stride in the first 1x1 (alone fits the FLOPs of Table 1) or in the 3x3."""
+
+    expansion = 4
+
+    def __init__(self, c_in: int, width: int, stride: int, options: Options) -> None:
+        super().__init__()
+        c_out = width * self.expansion
+        first, second = (stride, 1) if options.stride == "first-1x1" else (1, stride)
+        self.conv1, self.bn1 = Conv2d(c_in, width, 1, first), BatchNorm(width, options.bn_group)
+        self.conv2, self.bn2 = Conv2d(width, width, 3, second), BatchNorm(width, options.bn_group)
+        self.conv3, self.bn3 = Conv2d(width, c_out, 1), BatchNorm(c_out, options.bn_group)
+        self.shortcut = make_shortcut(c_in, c_out, stride, options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[b, c_in, h, w] -> [b, 4 width, h / stride, w / stride]."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y if self.shortcut is None else y + self.shortcut(x))
+
+
+BLOCKS: dict[str, type[Basic] | type[Bottleneck]] = {"basic": Basic, "bottleneck": Bottleneck}
+
+
+def check(key: str, value: object, allowed: Collection[object]) -> None:
+    """UserError naming the key where the value is not one of those allowed."""
+    if value not in allowed:
+        raise UserError(f"{key}: {value} is not one of {', '.join(map(str, allowed))}")
+
+
+def family(stem: str, depth: int, block: str = "auto") -> tuple[str, tuple[int, ...]]:
+    """(block, blocks per stage) of a depth: Table 1, or n = (depth - 2) / 6 (Sec. 4.2); UserError where none is."""
+    if stem == "imagenet":
+        check("net.depth", depth, IMAGENET)
+        kind, blocks = IMAGENET[depth]
+        if block not in ("auto", kind):
+            raise UserError(f"net.block: {depth} layers are {kind} blocks (Table 1), not {block}")
+        return kind, blocks
+    kind = "basic" if block == "auto" else block
+    n, rest = divmod(depth - 2, CIFAR_LAYERS[kind])
+    if n < 1 or rest:
+        raise UserError(f"net.depth: {depth} is not {CIFAR_LAYERS[kind]}n + 2 with n = 1, 2, 3 ... ({kind} blocks)")
+    return kind, (n, n, n)
+
+
+def make_layers(stem: str, depth: int, block: str, classes: int, options: Options) -> "OrderedDict[str, nn.Module]":
+    """The layers of a net in order, named as in Table 1."""
+    kind, blocks = family(stem, depth, block)
+    make, (width, kernel, stride) = BLOCKS[kind], STEMS[stem]
+    conv, bn = Conv2d(3, width, kernel, stride), BatchNorm(width, options.bn_group)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=conv, bn1=bn, relu=nn.ReLU())
+    if stem == "imagenet":
+        layers["max_pool"] = nn.MaxPool2d(3, stride=2, padding=1)
+    channels = width
+    for stage, count in enumerate(blocks):
+        modules = []
+        for index in range(count):
+            modules.append(make(channels, width << stage, 2 if stage and not index else 1, options))
+            channels = (width << stage) * make.expansion
+        layers[f"conv{stage + 2}_x"] = nn.Sequential(*modules)
+    layers.update(average_pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(channels, classes))
+    return layers
+
+
+@torch.no_grad()
+def initialise(net: nn.Module, seed: int, init: str) -> None:
+    """Weights as in [13]: Gaussian, std sqrt(2 / n), n = k k c_in (fan_in) or k k c_out (fan_out); fc bias 0.
+
+    Each weight has its own stream on CPU, keyed by seed and name: plain, A, B and C start from the same common weights.
+    """
+    for name, weight in net.named_parameters():
+        if weight.dim() > 1 and not weight.is_meta:
+            n = weight[0].numel() if init == "fan_in" else weight[:, 0].numel()
+            key = hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8]
+            generator = torch.Generator("cpu").manual_seed(int.from_bytes(key, "big"))
+            weight.copy_(torch.randn(weight.shape, generator=generator, device="cpu") * math.sqrt(2 / n))
+        elif name == "fc.bias":
+            weight.zero_()
+
+
+def build(
+    *,
+    stem: str,
+    depth: int,
+    shortcut: str,
+    zero_padding: str = "end",
+    stride: str = "first-1x1",
+    bn_group: int | None = None,
+    classes: int = 10,
+    block: str = "auto",
+    init: str = "fan_in",
+    subsample: str = "stride",
+    seed: int = 0,
+) -> nn.Module:
+    """A net of the paper, [b, 3, h, w] -> logits [b, classes]; UserError names the key where the family has none.
+
+    stem: cifar (3x3, 16 filters; Sec. 4.2) or imagenet (7x7, 64; Table 1). shortcut: none (plain net), A, B or C.
+    zero_padding (end, both) and subsample (stride, average: 2x2 mean): option A. stride (first-1x1, 3x3): bottlenecks.
+    bn_group: images normalised together in training; None: all that the device holds. init: fan_in or fan_out.
+    """
+    check("net.stem", stem, STEMS)
+    check("net.block", block, ("auto", *BLOCKS))
+    check("net.shortcut", shortcut, ("none", "A", "B", "C"))
+    check("net.zero_padding", zero_padding, ("end", "both"))
+    check("net.subsample", subsample, ("stride", "average"))
+    check("net.stride", stride, ("first-1x1", "3x3"))
+    check("net.init", init, ("fan_in", "fan_out"))
+    if bn_group is not None and bn_group < 1:
+        raise UserError(f"net.bn_group: {bn_group} is not a number of images")
+    options = Options(shortcut, zero_padding, subsample, stride, bn_group)
+    with torch.random.fork_rng(devices=[]):  # torch's own initial weights, replaced below, would move the global stream
+        net = nn.Sequential(make_layers(stem, depth, block, classes, options))
+    initialise(net, seed, init)
+    return net
+
+
+def response_layers(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """(name, BN) of each 3x3 layer in order, without projections: the BN's output is the layer's response (Fig. 7)."""
+    modules = dict(net.named_modules())
+    layers = []
+    for name, module in modules.items():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+            stage, _, conv = name.rpartition("conv")
+            layers.append((name, modules[f"{stage}bn{conv}"]))
+    return layers

@@ -1,0 +1,136 @@
+"""What is written down of a run: result files, each whole or not at all, and the provenance that goes with every number."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reproduce.config import Run
+from reproduce.errors import UserError
+
+RESULTS = Path("results")
+RUNS = Path("runs")
+CURVE = ("iteration", "lr", "train_loss", "train_error", "test_error")
+PACKAGES = ("torch", "torchvision", "lightning", "omegaconf", "numpy")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: beside its target, flushed to disk, renamed, the folder flushed too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: object) -> None:
+    write_bytes(path, (json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A result file, or None where there is none yet. Errors: UserError naming a file that is no JSON object."""
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a result file ({error}); move it away and run again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a result file (no JSON object); move it away and run again")
+    return value
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Mapping[str, object]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(header), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the weights: tensor bytes in state-dict order."""
+    total = hashlib.sha256()
+    for tensor in state.values():
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def _git(*words: str) -> str | None:
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def commit() -> tuple[str | None, bool]:
+    """The commit of this code, and whether reproduce/ or configs/ differ from it."""
+    top = _git("rev-parse", "--show-toplevel")
+    changed = _git("-C", top, "status", "--porcelain", "--", "reproduce", "configs") if top else None
+    return _git("rev-parse", "HEAD"), bool(changed)
+
+
+def device_name(device: torch.device) -> str:
+    """The accelerator's own name, or `CPU (model)`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    except OSError:
+        pass
+    return f"CPU ({model})"
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+
+
+def provenance(run: Run, *, data: Mapping[str, object], device: torch.device, processes: int) -> dict[str, Any]:
+    """Where a number comes from. No host or user name, no path of this machine, never sys.argv (it could hold a secret)."""
+    tree = run.tree()
+    tree["data"]["root"] = "$DATA"
+    revision, dirty = commit()
+    return {
+        "config": tree,
+        "recipe_hash": run.recipe_hash,
+        "command": run.command(),
+        "commit": revision,
+        "dirty": dirty,
+        "versions": versions(),
+        "device": device_name(device),
+        "precision": run.config.train.precision,
+        "threads": torch.get_num_threads(),
+        "processes": processes,
+        "bn_group": run.config.net.bn_group,
+        "data": dict(data),
+    }
+
+
+def say(line: str) -> None:
+    """One line to the person at the terminal; the results themselves go to files."""
+    print(line, file=sys.stderr, flush=True)
