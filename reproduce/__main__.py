@@ -22,7 +22,9 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     common = Parser(add_help=False)
-    common.add_argument("words", nargs="*", metavar="RUN | key=value", help="run ids (see `runs`) and configuration overrides")
+    common.add_argument(
+        "words", nargs="*", metavar="RUN | key=value", help="run ids (see `runs`) and configuration overrides"
+    )
     common.add_argument("--profile", default="paper", help="a file of configs/profiles/ (default: paper)")
     which = common.add_mutually_exclusive_group()
     which.add_argument("--seed", type=int, help="one seed")
@@ -34,7 +36,11 @@ def parser() -> argparse.ArgumentParser:
     for verb, text in VERBS.items():
         sub = verbs.add_parser(verb, parents=[common], help=text)
         if verb in ("evaluate", "responses"):
-            sub.add_argument("--weights", type=Path, help="a checkpoint instead of the run's own: ours, torchvision's or akamaster's layout")
+            sub.add_argument(
+                "--weights",
+                type=Path,
+                help="a checkpoint instead of the run's own: ours, torchvision's or akamaster's layout",
+            )
         if verb == "evaluate":
             sub.add_argument("--protocol", default="single", choices=["single", "10-crop", "multi-scale"])
     verbs.add_parser("doctor", help="is this machine fit for training?")
@@ -49,6 +55,7 @@ VERBS = {
     "export": "weights as safetensors, their sha256 and a card",
     "plan": "what would be trained, with hours and disk",
     "status": "how far the runs are",
+    "bench": "speed of a training step, against the usual loop and against bare PyTorch",
     "profile-name": "the results folder of a profile under these overrides",
 }
 
@@ -88,8 +95,13 @@ def describe(args: argparse.Namespace) -> int:
     for run in selected(args, all_seeds=False):
         net = build_net(run.config)
         size = 32 if run.config.net.stem == "cifar" else 224
-        facts = {"layers": count.layers(net), "parameters": count.parameters(net), "multiply_adds": count.multiply_adds(net, size)}
-        text = f"{run.name}: {facts['layers']} layers, {facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds"
+        facts = {
+            "layers": count.layers(net),
+            "parameters": count.parameters(net),
+            "multiply_adds": count.multiply_adds(net, size),
+        }
+        sizes = f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds"
+        text = f"{run.name}: {facts['layers']} layers, {sizes}"
         lines = [f"  {key}: {value}" for key, value in sorted(config.flatten(run.tree()).items())]
         _emit(args, {"run": run.name, **facts, "config": run.tree()}, "\n".join([text, *lines]))
     return 0
@@ -106,7 +118,8 @@ def evaluate(args: argparse.Namespace) -> int:
 
     for run in selected(args, all_seeds=args.weights is None):
         found = evaluate(run, args.weights, args.protocol)
-        text = f"{run.name} seed {run.seed}: error {found['top1_error']:.2f} % on {found['n']:,} test images ({found['data']['description']})"
+        images = f"{found['n']:,} test images ({found['data']['description']})"
+        text = f"{run.name} seed {run.seed}: error {found['top1_error']:.2f} % on {images}"
         _emit(args, found, text)
     return 0
 
@@ -149,6 +162,13 @@ def profile_name(args: argparse.Namespace) -> int:
     return 0
 
 
+def bench(args: argparse.Namespace) -> int:
+    from reproduce.bench import bench
+
+    bench()
+    return 0
+
+
 def doctor(args: argparse.Namespace) -> int:
     from reproduce.doctor import diagnose, report
 
@@ -165,20 +185,25 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args, rest = parser().parse_known_args(argv)
     strange = [word for word in rest if word.startswith("-") or not hasattr(args, "words")]
     if strange:
-        raise UserError(f"{args.verb}: {strange[0]}: no such option; `python -m reproduce {args.verb} --help` lists them")
+        raise UserError(
+            f"{args.verb}: {strange[0]}: no such option; `python -m reproduce {args.verb} --help` lists them"
+        )
     if rest:
         args.words += rest
     return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 a run failed, 2 the user's input is wrong (one line on stderr), 130 and 143 for the two signals."""
+    """Exit codes: 0 done, 1 a run failed, 2 the user's input is wrong (one line says why), 130 and 143 for a signal."""
     try:
         args = parse(argv)
         command = globals()[args.verb.replace("-", "_")]
         return int(command(args))
     except UserError as error:
         say(str(error))
+        return 2
+    except ModuleNotFoundError as error:
+        say(f"{error.name} is not installed: python -m pip install -c constraints.txt -e '.[dev]'")
         return 2
     except KeyboardInterrupt:
         return 130

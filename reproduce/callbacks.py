@@ -1,4 +1,4 @@
-"""What goes on around a training: continuing it, keeping its state, stopping it in good order, showing how far it is."""
+"""What goes on around a training: continuing it, keeping its state, stopping it in order, showing how far it is."""
 
 import signal
 import time
@@ -32,7 +32,10 @@ class Keeper(Callback):
         self.folder, self.recipe_hash = folder, recipe_hash
         self.iterations, self.test_every, self.seconds = iterations, test_every, seconds
         self.resumed = 0  # how many times this training was continued
-        self.began, self.spent = datetime.now(timezone.utc).isoformat(timespec="seconds"), 0.0  # first start, seconds before this one
+        self.began, self.spent = (
+            datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            0.0,
+        )  # first start, seconds before this one
         self.signal = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -86,7 +89,9 @@ class Keeper(Callback):
     def _save_when_due(self, trainer: L.Trainer, module: Classifier, last: bool = False) -> None:
         due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.seconds
         wish = torch.tensor([self.signal, int(due or last)], device=module.device)
-        number, save = trainer.strategy.reduce(wish, reduce_op="max").tolist() if trainer.world_size > 1 else wish.tolist()
+        number, save = (
+            trainer.strategy.reduce(wish, reduce_op="max").tolist() if trainer.world_size > 1 else wish.tolist()
+        )
         if number or save:
             self.save(trainer, module)
         if number and not last:
@@ -95,7 +100,12 @@ class Keeper(Callback):
     def save(self, trainer: L.Trainer, module: Classifier) -> None:
         progress = module.progress()
         if trainer.is_global_zero:
-            state = {"recipe_hash": self.recipe_hash, "resumed": self.resumed, "began": self.began, "spent": self.seconds_in_all}
+            state = {
+                "recipe_hash": self.recipe_hash,
+                "resumed": self.resumed,
+                "began": self.began,
+                "spent": self.seconds_in_all,
+            }
             state |= progress
             state |= {"net": module.net.state_dict(), "optimizer": trainer.optimizers[0].state_dict()}
             checkpoint.save(self.folder, state)
@@ -105,7 +115,9 @@ class Keeper(Callback):
 class Progress(Callback):
     """Says now and then how far a training is: in progress.json for `status` and other jobs, and through `show`."""
 
-    def __init__(self, folder: Path, label: str, iterations: int, show: Callable[[dict[str, Any]], None], seconds: float = 2.0):
+    def __init__(
+        self, folder: Path, label: str, iterations: int, show: Callable[[dict[str, Any]], None], seconds: float = 2.0
+    ):
         self.path, self.label, self.iterations = folder / "progress.json", label, iterations
         self.show, self.seconds = show, seconds
         self._shown_at = 0.0

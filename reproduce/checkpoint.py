@@ -38,7 +38,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        say(f"{path}: not readable ({next(iter(str(error).splitlines()), type(error).__name__)[:80]}); trying the one before")
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:80]
+        say(f"{path}: not readable ({reason}); trying the one before")
         return None
     return state if isinstance(state, dict) and {"iteration", "recipe_hash", "net"} <= state.keys() else None
 
@@ -52,7 +53,9 @@ def newest(folder: Path, recipe_hash: str) -> dict[str, Any] | None:
         if state is None:
             continue
         if state["recipe_hash"] != recipe_hash:
-            raise UserError(f"{path}: belongs to another recipe than the one asked for; move {folder} away to start anew")
+            raise UserError(
+                f"{path}: belongs to another recipe than the one asked for; move {folder} away to start anew"
+            )
         return state
     return None
 
@@ -75,7 +78,9 @@ def lock(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
-            raise UserError(f"{folder}: is being trained by {file.read().strip() or 'another process'}; wait for it") from None
+            raise UserError(
+                f"{folder}: is being trained by {file.read().strip() or 'another process'}; wait for it"
+            ) from None
         file.truncate(0)
         file.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
         file.flush()

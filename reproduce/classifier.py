@@ -15,7 +15,7 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate by iteration: `lr`, divided by 10 at each milestone; `warmup_lr` until the training error is low enough."""
+    """Learning rate by iteration: `lr`, a tenth after each milestone; `warmup_lr` until the error is low enough."""
 
     lr: float
     milestones: Sequence[int]
@@ -52,7 +52,9 @@ class Classifier(L.LightningModule):
     summed on the device as integers and read once per point of the curve.
     """
 
-    def __init__(self, net: nn.Module, schedule: Schedule, sgd: SGD, *, test_precision: str = "fp32", compiled: bool = False):
+    def __init__(
+        self, net: nn.Module, schedule: Schedule, sgd: SGD, *, test_precision: str = "fp32", compiled: bool = False
+    ):
         super().__init__()
         self.automatic_optimization = False
         self.net, self.schedule, self.sgd = net, schedule, sgd
@@ -129,7 +131,7 @@ class Classifier(L.LightningModule):
         return Sums(*self.trainer.strategy.reduce(sums.tensor(self.device), reduce_op="sum").tolist())
 
     def progress(self) -> dict[str, Any]:
-        """Everything beside weights and momentum that a continued training needs; on every process (it communicates)."""
+        """What a continued training needs beside weights and momentum; called on every process (it communicates)."""
         return {
             "iteration": self.iteration,
             "warmup_over": self.warmup_over,
@@ -144,7 +146,7 @@ class Classifier(L.LightningModule):
         return gathered.reshape(-1, 3).cpu()  # (processes, 3)
 
     def restore(self, state: Mapping[str, Any], rank: int, processes: int) -> None:
-        """Continue from `progress()`: each process takes its own sums, so that they add up to the same bits as before."""
+        """Continue from `progress()`: each process takes its own sums, which then add up to the same bits as before."""
         self.iteration, self.warmup_over = state["iteration"], state["warmup_over"]
         self.rows = [dict(row) for row in state["rows"]]
         self.window = _share(state["window"], rank, processes)
@@ -178,7 +180,7 @@ class Sums:
 
 
 def _share(sums: Tensor, rank: int, processes: int) -> Sums:
-    """This process's part of saved sums (processes, 3); all on the first one when the number of processes has changed."""
+    """This process's part of saved sums (processes, 3); if their number has changed, all go to the first."""
     if len(sums) == processes:
         return Sums(*sums[rank].tolist())
     return Sums(*sums.sum(0).tolist()) if rank == 0 else Sums()

@@ -1,4 +1,4 @@
-"""Recipe + run + profile + key=value -> one validated, frozen configuration (design: plain OmegaConf over a typed schema)."""
+"""Recipe + run + profile + key=value -> one validated, frozen configuration (plain OmegaConf over a typed schema)."""
 
 import hashlib
 import json
@@ -154,7 +154,7 @@ def profile_name(profile: str, overrides: Sequence[str], recipe: str = "cifar10"
 
 
 def resolve(name: str, profile: str = "paper", overrides: Sequence[str] = (), seed: int | None = None) -> Run:
-    """The run `name` under a profile and overrides. Errors: UserError of one line naming file (or command line) and key."""
+    """The run `name` under a profile and overrides. Errors: UserError naming file and key, in one line."""
     entry = run_entry(name)
     recipe = str(entry.get("recipe", ""))
     recipe_path = CONFIGS / f"{recipe}.yaml"

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 LINE_SECONDS = 30.0
+FIRST_SECONDS = 5.0  # of a training, until its first line
 
 
 def duration(seconds: float | None) -> str:
@@ -23,7 +24,7 @@ def percent(value: float | None) -> str:
 
 
 def sentence(report: dict[str, Any]) -> str:
-    """[1/4] cifar10-plain-20 seed 0: iteration 1200/6400, training error 45.1 %, test error -, 331 images/s, ETA 33:20."""
+    """[1/4] cifar10-plain-20 seed 0: iteration 120/640, training error 45.1 %, test error -, 331 images/s, ETA 3:20."""
     speed = report["images_per_second"]
     parts = [
         f"{report['label']}: iteration {report['iteration']}/{report['iterations']}",
@@ -72,7 +73,7 @@ class Display:
 
     def _line(self, report: dict[str, Any]) -> None:
         label, now = report["label"], time.monotonic()
-        when, iteration = self.told.get(label, (now - LINE_SECONDS + 5, -1))
+        when, iteration = self.told.setdefault(label, (now - LINE_SECONDS + FIRST_SECONDS, -1))
         ended = report["iteration"] >= report["iterations"] > iteration
         if (now - when >= LINE_SECONDS and report["iteration"] != iteration) or ended:
             self.told[label] = now, report["iteration"]

@@ -1,4 +1,7 @@
-"""Is this machine fit for training? One line per finding; nothing heavy is imported before its version is known to be safe."""
+"""Is this machine fit for training? One line per finding.
+
+Lightning is judged by its version and never imported: two of its releases do harm on import.
+"""
 
 import importlib
 import os
@@ -16,12 +19,17 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 # What the suite was tested with (constraints.txt) and what it is written for.
-SUPPORTED = {"torch": ">=2.10,<2.16", "torchvision": ">=0.25,<0.30", "lightning": ">=2.6.6,<2.7", "omegaconf": ">=2.3,<3"}
+SUPPORTED = {
+    "torch": ">=2.10,<2.16",
+    "torchvision": ">=0.25,<0.30",
+    "lightning": ">=2.6.6,<2.7",
+    "omegaconf": ">=2.3,<3",
+}
 MALICIOUS = {"lightning": ("2.6.2", "2.6.3")}  # releases that stole credentials on import
 PYTHON = (3, 10)
 CURE = "python -m pip install -c constraints.txt -e '.[dev]'"
 
-# The CIFAR-10 data and their archive take 0.4 GB, the checkpoints of all CIFAR runs about 1 GB (ResNet-1202 alone 0.3 GB).
+# CIFAR-10 and its archive take 0.4 GB, the checkpoints of all CIFAR runs about 1 GB (ResNet-1202 alone 0.3 GB).
 DISK_NEEDED, DISK_COMFORTABLE = 1.0, 3.0  # GB
 
 Level = Literal["ok", "warning", "error"]
@@ -80,7 +88,7 @@ def package(name: str) -> Finding:
 
 
 def pair() -> Finding | None:
-    """torch and torchvision must be of one release and one build; pip looks at the release only."""
+    """torch and torchvision must be of one release and one build; pip sees the release only. None if one is missing."""
     torch, vision = version("torch"), version("torchvision")
     if torch is None or vision is None:
         return None
@@ -98,7 +106,9 @@ def pair() -> Finding | None:
 
 def wandb() -> Finding:
     found = version("wandb")
-    return Finding("ok", f"wandb {found}" if found else "wandb is not installed (optional; WANDB=offline and WANDB=online need it)")
+    return Finding(
+        "ok", f"wandb {found}" if found else "wandb is not installed (optional; WANDB=offline and WANDB=online need it)"
+    )
 
 
 def has_driver() -> bool:
@@ -114,11 +124,14 @@ def device(wanted: str | None = None) -> Finding:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Finding("ok", f"{len(names)} GPU: {', '.join(names)}; bf16 {'native' if native else 'emulated, hence slow: PRECISION=fp32'}")
+        bf16 = "native" if native else "emulated, hence slow: PRECISION=fp32"
+        return Finding("ok", f"{len(names)} GPU: {', '.join(names)}; bf16 {bf16}")
     if asked:
         return Finding("error", f"CUDA was asked for, but {_why_no_cuda(torch)}")
     if has_driver():
-        return Finding("warning", f"there is an NVIDIA driver, but {_why_no_cuda(torch)}; trainings will run on the CPU")
+        return Finding(
+            "warning", f"there is an NVIDIA driver, but {_why_no_cuda(torch)}; trainings will run on the CPU"
+        )
     return _cpu()
 
 
@@ -127,7 +140,8 @@ def _why_no_cuda(torch: ModuleType) -> str:
         return f"torch {torch.__version__} is a build without CUDA: install a CUDA build of torch and torchvision"
     if not has_driver():
         return "this machine has no NVIDIA driver: install it, or leave the device to the suite"
-    return f"torch {torch.__version__} finds no usable GPU: the driver may be too old for CUDA {torch.version.cuda}, or CUDA_VISIBLE_DEVICES empty"
+    cause = f"its driver may be too old for CUDA {torch.version.cuda}, or CUDA_VISIBLE_DEVICES hides it"
+    return f"torch {torch.__version__} finds no usable GPU: {cause}"
 
 
 def _cpu() -> Finding:
@@ -157,14 +171,9 @@ def disk(folder: Path) -> Finding:
 
 
 def diagnose(wanted: str | None = None, folder: Path = Path()) -> list[Finding]:
-    """Every finding, in the order in which they are to be repaired. `wanted`: the device asked for; `folder`: where runs/ will be."""
-    packages = [package(name) for name in SUPPORTED]
-    findings = [python(), *packages]
-    if all(finding.level == "ok" for finding in packages):  # importing torch or torchvision is safe, and tells something
-        findings += [finding for finding in [pair(), device(wanted)] if finding is not None]
-    elif (found := pair_by_version()) is not None:
-        findings.append(found)
-    return [*findings, wandb(), disk(folder.resolve())]
+    """Every finding, in the order of repair. `wanted`: the device asked for; `folder`: where runs/ will be."""
+    findings = [python(), *map(package, SUPPORTED), pair(), device(wanted), wandb(), disk(folder.resolve())]
+    return [finding for finding in findings if finding is not None]
 
 
 def report(findings: list[Finding]) -> int:

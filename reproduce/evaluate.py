@@ -32,7 +32,7 @@ def load_net(run: Run, weights: Path) -> tuple[nn.Module, Run]:
         config = replace(run.config, net=replace(run.config.net, zero_padding="both"))
         run = replace(run, config=config)
     net = build_net(run.config)
-    published.load_state(net, state, weights)
+    published.load_state(net, layout, state, weights)
     return net, run
 
 
@@ -49,7 +49,9 @@ def evaluate(run: Run, weights: Path | None = None, protocol: str = "single") ->
     Errors: UserError for weights that do not fit or data that is not there.
     """
     if protocol != "single":
-        raise UserError(f"--protocol {protocol}: CIFAR-10 is tested by the `single` view of the original image (Sec. 4.2)")
+        raise UserError(
+            f"--protocol {protocol}: CIFAR-10 is tested by the `single` view of the original image (Sec. 4.2)"
+        )
     set_threads(run.config)
     set_precision(run.config.eval.precision)
     path = weights or final_weights(run)

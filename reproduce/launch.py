@@ -7,13 +7,14 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from reproduce import checkpoint
 from reproduce.config import Run
 from reproduce.display import Display
 from reproduce.errors import UserError
-from reproduce.record import RUNS, say
+from reproduce.record import RUNS, cores, is_first_process, say
 
 
 def outside_launcher() -> bool:
@@ -65,9 +66,8 @@ def _one(run: Run, label: str) -> int:
 
     folder = RUNS / run.folder
     try:
-        if outside_launcher():  # the first process holds the lock for all
-            return _trained(run, label)
-        with checkpoint.lock(folder), Display() as display:
+        held = checkpoint.lock(folder) if is_first_process() else nullcontext()  # one holds it for all
+        with held, Display() as display:
             train(run, label, display.show)
         return 0
     except UserError as error:
@@ -83,16 +83,9 @@ def _one(run: Run, label: str) -> int:
     except Exception as error:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.txt").write_text(traceback.format_exc())
-        say(f"{label}: failed: {next(iter(str(error).splitlines()), type(error).__name__)} (all of it in {folder / 'error.txt'})")
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        say(f"{label}: failed: {reason} (all of it in {folder / 'error.txt'})")
         return 1
-
-
-def _trained(run: Run, label: str) -> int:
-    from reproduce.train import train
-
-    with Display() as display:
-        train(run, label, display.show)
-    return 0
 
 
 def _as_processes(runs: Sequence[Run]) -> int:
@@ -107,7 +100,10 @@ def _as_processes(runs: Sequence[Run]) -> int:
                 for slot in range(jobs):
                     if slot not in running and waiting:
                         number, run = waiting.pop(0)
-                        running[slot] = _start(run, f"[{number}/{len(runs)}] {run.name} seed {run.seed}", slot, jobs), run
+                        running[slot] = (
+                            _start(run, f"[{number}/{len(runs)}] {run.name} seed {run.seed}", slot, jobs),
+                            run,
+                        )
                 time.sleep(0.5)
                 for slot, (process, run) in list(running.items()):
                     _show(display, run)
@@ -125,9 +121,18 @@ def _as_processes(runs: Sequence[Run]) -> int:
 
 def _start(run: Run, label: str, slot: int, jobs: int) -> "subprocess.Popen[bytes]":
     e = run.config.execution
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = e.threads or max(1, cores // (jobs * e.devices))
-    words = [sys.executable, "-m", "reproduce", "train", run.name, "--profile", run.base_profile, "--seed", str(run.seed)]
+    threads = e.threads or max(1, cores() // (jobs * e.devices))
+    words = [
+        sys.executable,
+        "-m",
+        "reproduce",
+        "train",
+        run.name,
+        "--profile",
+        run.base_profile,
+        "--seed",
+        str(run.seed),
+    ]
     words += [item for item in run.overrides if not item.startswith(("execution.jobs=", "execution.threads="))]
     words += ["execution.jobs=1", f"execution.threads={threads}"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}
@@ -148,10 +153,8 @@ def _visible_gpus() -> list[str]:
 
 def _show(display: Display, run: Run) -> None:
     path: Path = RUNS / run.folder / "progress.json"
-    try:
+    with suppress(OSError, json.JSONDecodeError):  # not begun
         display.show(json.loads(path.read_text()))
-    except (OSError, json.JSONDecodeError):
-        pass  # not begun
 
 
 def _ended(process: "subprocess.Popen[bytes]", run: Run) -> int:

@@ -22,12 +22,14 @@ def logger(run: Run, folder: Path) -> Logger | None:
         return _start(run, folder, _mode_without_prompt(mode))
     except Exception as error:
         if mode == "offline":
-            return _without(error)
+            _without(error)
+            return None
     try:  # no server: keep an offline copy, `wandb sync` sends it later
         say("W&B: no answer from the server; continuing offline")
         return _start(run, folder, "offline")
     except Exception as error:
-        return _without(error)
+        _without(error)
+        return None
 
 
 def _without(error: Exception) -> None:
@@ -37,7 +39,11 @@ def _without(error: Exception) -> None:
 def _mode_without_prompt(mode: str) -> str:
     """`online` needs a key that is already there: a batch job must never meet a login prompt."""
     netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    if mode == "online" and not os.environ.get("WANDB_API_KEY") and not (netrc.is_file() and "wandb" in netrc.read_text()):
+    if (
+        mode == "online"
+        and not os.environ.get("WANDB_API_KEY")
+        and not (netrc.is_file() and "wandb" in netrc.read_text())
+    ):
         say("W&B: no WANDB_API_KEY and no netrc entry; continuing offline (`wandb sync` sends it later)")
         return "offline"
     return mode

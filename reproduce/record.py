@@ -1,4 +1,4 @@
-"""What is written down of a run: result files, each whole or not at all, and the provenance that goes with every number."""
+"""What is written down of a run: result files, each whole or not at all, and the provenance of every number."""
 
 import csv
 import hashlib
@@ -93,6 +93,19 @@ def commit() -> tuple[str | None, bool]:
     return _git("rev-parse", "HEAD"), bool(changed)
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process or the first of several, under Lightning's launcher, torchrun or SLURM."""
+    if "RANK" in os.environ:  # torchrun
+        return os.environ["RANK"] == "0"
+    local, node = os.environ.get("LOCAL_RANK", "0"), os.environ.get("NODE_RANK", "0")
+    return local == node == "0" and os.environ.get("SLURM_PROCID", "0") == "0"
+
+
 def device_name(device: torch.device) -> str:
     """The accelerator's own name, or `CPU (model)`."""
     if device.type == "cuda":
@@ -111,7 +124,7 @@ def versions() -> dict[str, str]:
 
 
 def provenance(run: Run, *, data: Mapping[str, object], device: torch.device, processes: int) -> dict[str, Any]:
-    """Where a number comes from. No host or user name, no path of this machine, never sys.argv (it could hold a secret)."""
+    """Where a number comes from. No host or user name, no path of this machine, never sys.argv."""
     tree = run.tree()
     tree["data"]["root"] = "$DATA"
     revision, dirty = commit()

@@ -1,4 +1,4 @@
-"""The typed form of a configuration: every key, its type and its range. The values and their reasons stand in configs/."""
+"""The typed form of a configuration: every key, its type and range. Values and their reasons stand in configs/."""
 
 import math
 from collections.abc import Iterator
@@ -153,6 +153,12 @@ def _problems_between_keys(flat: dict[str, Any]) -> Iterator[str]:
         yield f"net.bn_group: {group!r} is neither `device` nor a number of images"
     if any(step < 1 for step in steps) or steps != sorted(set(steps)):
         yield f"train.milestones: {steps} are not increasing iterations"
+    processes = flat["execution.devices"] * flat["execution.nodes"]
+    share, rest = divmod(flat["train.batch_size"], processes)
+    if rest:
+        yield f"train.batch_size: {flat['train.batch_size']} is not divisible by {processes} (execution.devices, nodes)"
+    elif group != "device" and isinstance(group, int) and group > 0 and share % group:
+        yield f"net.bn_group: {share} images per device are no multiple of the group of {group}"
     for key in ("data.mean", "data.std"):
         if (flat[key] is None) == (flat["data.normalize"] == "channels"):
             yield f"{key}: goes with data.normalize=channels and with nothing else: three numbers, of pixels in [0, 1]"

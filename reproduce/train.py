@@ -1,7 +1,6 @@
 """Training one run: config -> net, data and Classifier under Lightning's Trainer -> result files."""
 
 import logging
-import os
 import warnings
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -21,7 +20,19 @@ from reproduce.config import Config, Run
 from reproduce.data.cifar10 import Cifar10
 from reproduce.errors import UserError
 from reproduce.nets import residual
-from reproduce.record import CURVE, RESULTS, RUNS, provenance, read_json, weights_sha256, write_bytes, write_csv, write_json
+from reproduce.record import (
+    CURVE,
+    RESULTS,
+    RUNS,
+    cores,
+    is_first_process,
+    provenance,
+    read_json,
+    weights_sha256,
+    write_bytes,
+    write_csv,
+    write_json,
+)
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed"}
 Show = Callable[[dict[str, Any]], None]
@@ -31,16 +42,16 @@ def build_net(config: Config) -> nn.Module:
     """The net of a configuration, with its keyed initial weights."""
     n = config.net
     return residual.build(
-        stem=n.stem,  # type: ignore[arg-type]
+        stem=n.stem,
         depth=n.depth,
-        shortcut=n.shortcut,  # type: ignore[arg-type]
-        block=n.block,  # type: ignore[arg-type]
-        zero_padding=n.zero_padding,  # type: ignore[arg-type]
-        subsample=n.subsample,  # type: ignore[arg-type]
-        stride=n.stride,  # type: ignore[arg-type]
+        shortcut=n.shortcut,
+        block=n.block,
+        zero_padding=n.zero_padding,
+        subsample=n.subsample,
+        stride=n.stride,
         bn_group=None if n.bn_group == "device" else n.bn_group,
         classes=n.classes,
-        init=n.init,  # type: ignore[arg-type]
+        init=n.init,
         seed=config.train.seed,
     )
 
@@ -48,12 +59,12 @@ def build_net(config: Config) -> nn.Module:
 def build_data(config: Config, chunk: int = 1) -> Cifar10:
     d, t = config.data, config.train
     return Cifar10(
-        source=d.source,  # type: ignore[arg-type]
+        source=d.source,
         root=d.root,
         batch_size=t.batch_size,
         seed=t.seed,
         iterations=t.iterations,
-        normalize=d.normalize,  # type: ignore[arg-type]
+        normalize=d.normalize,
         mean=d.mean,
         std=d.std,
         scale=d.scale,
@@ -69,7 +80,7 @@ def build_classifier(config: Config) -> Classifier:
     t = config.train
     net = build_net(config)
     if t.channels_last:
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = net.to(memory_format=torch.channels_last)
     schedule = Schedule(t.lr, t.milestones, t.warmup_lr, t.warmup_error, t.warmup_window)
     sgd = SGD(t.momentum, t.weight_decay, t.nesterov, t.weight_decay_on == "all")
     return Classifier(net, schedule, sgd, test_precision=config.eval.precision, compiled=t.compile)
@@ -84,8 +95,7 @@ def set_precision(precision: str) -> None:
 
 def set_threads(config: Config) -> None:
     """CPU threads of this process: the cores are divided between the processes of one machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(config.execution.threads or max(1, cores // config.execution.devices))
+    torch.set_num_threads(config.execution.threads or max(1, cores() // config.execution.devices))
 
 
 def on_gpu(config: Config) -> bool:
@@ -122,7 +132,7 @@ def _quiet() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*lr_scheduler.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
 
 
 class Recorder(Callback):
@@ -146,11 +156,15 @@ class Recorder(Callback):
 def guard_data(run: Run, data: Cifar10) -> None:
     """results/paper/ holds official data and nothing else, and any profile's folder one data fingerprint."""
     if run.profile == "paper" and not data.is_official:
-        raise UserError(f"results/paper: is for the official CIFAR-10 only, not for {data.description}; use another --profile")
+        raise UserError(
+            f"results/paper: is for the official CIFAR-10 only, not for {data.description}; use another --profile"
+        )
     for path in sorted((RESULTS / run.profile).glob("*/seed-*/result.json")):
         other = (read_json(path) or {}).get("provenance", {}).get("data", {}).get("fingerprint")
         if other not in (None, data.fingerprint):
-            raise UserError(f"{path}: was trained on other data ({other[:18]}…, now {data.fingerprint[:18]}…); move it away")
+            raise UserError(
+                f"{path}: was trained on other data ({other[:18]}…, now {data.fingerprint[:18]}…); move it away"
+            )
 
 
 def is_done(run: Run) -> bool:
@@ -172,8 +186,7 @@ def train(run: Run, label: str, show: Show) -> None:
     config, folder = run.config, RUNS / run.folder
     set_threads(config)
     set_precision(config.train.precision)
-    first = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", 0))) == 0
-    sink = observer.logger(run, folder) if first else None
+    sink = observer.logger(run, folder) if is_first_process() else None
     keeper = Keeper(
         folder, run.recipe_hash, config.train.iterations, config.train.test_every, config.execution.checkpoint_seconds
     )

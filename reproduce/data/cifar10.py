@@ -27,7 +27,7 @@ SPLIT_KEY = 0x45_000  # key of the training/validation split, the same for every
 class Cifar10(L.LightningDataModule):
     """The images, and the batch of any iteration as a function of (seed, iteration).
 
-    A loader item is a handful of iteration numbers; the batches are made on the device, where the whole set lies as uint8.
+    A loader item is a handful of iteration numbers; batches are made on the device, where the whole set lies as uint8.
 
     Set before use: `start_iteration` (where the next training loader begins) and `channels_last` (memory layout of x).
     After `setup`: train_images, train_labels, test_images, test_labels, validation_images and validation_labels (empty
@@ -131,9 +131,9 @@ class Cifar10(L.LightningDataModule):
     def train_batch(
         self, iteration: int, rank: int = 0, world: int = 1, device: torch.device | str | None = None
     ) -> Batch:
-        """The batch of an iteration: x float32 [b, 3, 32, 32] normalised and augmented, y int64 [b]; b = batch_size / world.
+        """One iteration: x float32 [b, 3, 32, 32] normalised and augmented, y int64 [b], with b = batch_size / world.
 
-        `device`: the trainer's unless given, else the CPU. Raises UserError when batch_size is not a multiple of `world`.
+        `device`: by default the trainer's, else the CPU. Raises UserError when batch_size is not a multiple of `world`.
         """
         return self.train_batches(torch.tensor([iteration]), rank, world, device)[0]
 
@@ -152,7 +152,7 @@ class Cifar10(L.LightningDataModule):
         size: int = TEST_BATCH,
         split: str = "test",
     ) -> Iterator[Batch]:
-        """Single view of this rank's test or validation images, `size` at a time: x float32 [·, 3, 32, 32], y int64 [·]."""
+        """This rank's test or validation images, single view, `size` at a time: x float32 [·, 3, 32, 32], y [·]."""
         device = self._device(device)
         for images, labels in self._shard(rank, world, size, split):
             yield self._test_batch(images, labels, device)
@@ -170,7 +170,7 @@ class Cifar10(L.LightningDataModule):
         return _loader(items)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
-        """This rank's test images, uint8, with labels; every rank has the same number of batches, so some may be empty."""
+        """This rank's test images (uint8) and labels, in equally many batches on every rank, so one may be empty."""
         return _loader(self._shard(*self._place()))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

@@ -19,7 +19,7 @@ class Images:
     description: str
 
     def subset(self, k: int) -> "Images":
-        """The first k images of each class, in file order, of the training and of the test set; all where there are fewer."""
+        """The first k images of each class, in file order, of both sets; all of a class that has fewer."""
         train, test = _first_per_class(self.train_labels, k), _first_per_class(self.test_labels, k)
         return replace(
             self,
@@ -30,10 +30,10 @@ class Images:
         )
 
     def fingerprint(self) -> str:
-        """ "sha256:..." over labels (int64) and images (uint8, [N, 3, 32, 32]) of the training and then the test set."""
+        """SHA-256 over labels (int64) and images (uint8), training set before test set: "sha256:<64 digits>"."""
         digest = hashlib.sha256()
         for tensor in (self.train_labels, self.train_images, self.test_labels, self.test_images):
-            digest.update(memoryview(tensor.contiguous().numpy()).cast("B"))
+            digest.update(tensor.contiguous().numpy().data.cast("B"))
         return f"sha256:{digest.hexdigest()}"
 
 

@@ -1,6 +1,7 @@
 """Random numbers as a function of what they are for, never drawn from a stream.
 
-Integer arithmetic only, so that CPU, CUDA and a captured graph give the same bits, on any number of processes and after any restart.
+Integer arithmetic only, so that CPU, CUDA and a captured graph give the same bits, on any number of processes and after
+any restart.
 """
 
 import torch

@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import io
-import os
 import pickle
 import socket
 import tarfile
@@ -37,21 +36,21 @@ def download_official(root: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as part, _timeout(TIMEOUT):
             download_url(CIFAR10.url, part, CIFAR10.filename, CIFAR10.tgz_md5)
-            os.replace(Path(part) / CIFAR10.filename, folder / CIFAR10.filename)
+            (Path(part) / CIFAR10.filename).replace(folder / CIFAR10.filename)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{root}: cannot download {CIFAR10.filename} ({reason}); {_cure()}") from error
 
 
 def read_official(root: str) -> Images:
-    """Read cifar-10-batches-py/ or, where it is missing, the archive as it is. Raises UserError for a missing or damaged file."""
+    """Read cifar-10-batches-py/ or else the archive. Raises UserError for a missing or damaged file."""
     folder = Path(root).expanduser()
     if not _unpacked(folder) and not (folder / CIFAR10.filename).exists():
         raise UserError(f"{root}: neither {CIFAR10.filename} nor {CIFAR10.base_folder}/ is there; {_cure()}")
     files = _from_folder(folder) if _unpacked(folder) else _from_archive(folder / CIFAR10.filename)
     train = [_batch(files[name]) for name, _ in CIFAR10.train_list]
     test = [_batch(files[name]) for name, _ in CIFAR10.test_list]
-    classes = list(files[CIFAR10.meta["filename"]][CIFAR10.meta["key"]])
+    classes = [_text(name) for name in files[CIFAR10.meta["filename"]][CIFAR10.meta["key"]]]
     train_images, train_labels = (torch.cat(parts) for parts in zip(*train, strict=True))
     test_images, test_labels = (torch.cat(parts) for parts in zip(*test, strict=True))
     return Images(train_images, train_labels, test_images, test_labels, classes, "CIFAR-10, official binaries")
@@ -66,7 +65,7 @@ def _cure() -> str:
 
 def _sums() -> dict[str, str]:
     """File name → MD5, of the five training batches, the test batch and the class names."""
-    batches = {name: md5 for name, md5 in CIFAR10.train_list + CIFAR10.test_list}
+    batches = dict(CIFAR10.train_list + CIFAR10.test_list)
     return batches | {CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
 
 
@@ -74,12 +73,12 @@ def _unpacked(folder: Path) -> bool:
     return all((folder / CIFAR10.base_folder / name).is_file() for name in _sums())
 
 
-def _from_folder(folder: Path) -> dict[str, Any]:
+def _from_folder(folder: Path) -> dict[str, dict[str, Any]]:
     paths = {name: folder / CIFAR10.base_folder / name for name in _sums()}
     return {name: _load(path, _read(path), _sums()[name]) for name, path in paths.items()}
 
 
-def _from_archive(archive: Path) -> dict[str, Any]:
+def _from_archive(archive: Path) -> dict[str, dict[str, Any]]:
     """The unpickled members. Nothing is extracted to disk, so no member can land outside the folder."""
     content = _read(archive)
     _check(archive, content, CIFAR10.tgz_md5)
@@ -98,10 +97,15 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _load(path: Path, content: bytes, md5: str) -> Any:
+def _load(path: Path, content: bytes, md5: str) -> dict[str, Any]:
     """Unpickle the very bytes that were checked: unpickling runs code."""
     _check(path, content, md5)
-    return pickle.loads(content, encoding="latin1")
+    return {_text(key): value for key, value in pickle.loads(content, encoding="latin1").items()}
+
+
+def _text(name: str | bytes) -> str:
+    """The keys and class names were Python 2 strings, which may come back as either type."""
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _check(path: Path, content: bytes, md5: str) -> None:

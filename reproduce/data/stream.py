@@ -14,8 +14,8 @@ CACHED_ORDERS = 4
 class Stream:
     """Position p = iteration · batch_size + j of the stream is image order(p // N)[p % N] of the N training images.
 
-    So each image comes once per epoch, none is dropped, and a batch may span two epochs. Which image, which crop and which flip depends
-    on (seed, iteration, j) alone: neither on the number of processes nor on where a run was interrupted.
+    So each image comes once per epoch, none is dropped, and a batch may span two epochs. Image, crop and flip depend on
+    (seed, iteration, j) alone: neither on the number of processes nor on where a run was interrupted.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Stream:
         return list(zip(x.split(b), labels[index].split(b), strict=True))
 
     def indices(self, iterations: Tensor, j: Tensor) -> Tensor:
-        """Index of the training image at each position: iterations [k], on the CPU, and j [b] → [k, b] on the device of j."""
+        """Index of the training image at each position: iterations [k], on the CPU, and j [b] → [k, b], where j is."""
         first = int(iterations.min()) * self.batch_size // self.n
         last = (int(iterations.max() + 1) * self.batch_size - 1) // self.n
         orders = [self._order(epoch, j.device) for epoch in range(first, last + 1)]

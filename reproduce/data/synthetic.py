@@ -1,8 +1,9 @@
-"""The `synthetic` source: ten classes of drawn 32x32 shapes, embedded as a program, so that a demonstration needs no download.
+"""The `synthetic` source: ten classes of drawn 32x32 shapes, embedded as a program: a demonstration needs no download.
 
-A class is a form; place, size, rotation, both colours, the background's gradient, a bar across the image and noise are drawn at random
-for each image and tell nothing of the class. Only additions, products, divisions, square roots and comparisons are used, which IEEE 754
-rounds the same everywhere, and keyed hashes: the images, and their fingerprint, are the same bits on every machine.
+A class is a form; place, size, rotation, both colours, the background's gradient, a bar across the image and noise are
+drawn at random for each image and tell nothing of the class. Only keyed hashes and sums, products, quotients, square
+roots and comparisons are used, which IEEE 754 rounds the same everywhere: the images, and their fingerprint, are the
+same bits on every machine.
 """
 
 from collections.abc import Callable
@@ -14,18 +15,18 @@ from torch import Tensor
 from reproduce.data.images import Images
 from reproduce.data.keyed import below, hash32
 
-N_TRAIN, N_TEST = 10_000, 2_000
+N_TRAIN, N_TEST = 10_000, 1_000
 
 # Difficulty. Lengths in pixels, colours in steps of 0-255.
-RADIUS = (7.0, 12.0)  # of the form, smallest and largest
-SHIFT = 5.0  # the centre lies up to so far from the image's, in each direction
-BACKGROUND = 144.0  # brightest background
+RADIUS = (8.0, 12.0)  # of the form, smallest and largest
+SHIFT = 4.0  # the centre lies up to so far from the image's, in each direction
 TILT = 0.4  # tangent of the largest rotation
+BACKGROUND = 144.0  # brightest channel of a background
 CONTRAST = 48.0  # the form is at least so much brighter, in each channel
 GRADIENT = 48.0  # largest change of the background across the image
 BAR = 2.5  # width of the bar that hides part of the form
-BAR_SHARE = 0.5  # of the images have one
-NOISE = 16.0  # standard deviation of a pixel's noise
+BAR_SHARE = 0.3  # of the images have one
+NOISE = 12.0  # standard deviation of a pixel's noise
 
 SIZE = 32
 KEY = 0xC1FA5  # key of every draw here; it has nothing to do with the seed of a training
@@ -57,8 +58,8 @@ def _draw_split(split: int, n: int) -> tuple[Tensor, Tensor]:
 
 
 def _draw(form: Form, split: int, index: Tensor) -> Tensor:
-    """The images [n, 3, 32, 32] of one form, from 24 numbers in [0, 1) for each."""
-    u = _uniform(split, index[:, None], torch.arange(24))[:, :, None, None]
+    """The images [n, 3, 32, 32] of one form, from 22 numbers in [0, 1) for each."""
+    u = _uniform(split, index[:, None], torch.arange(22))[:, :, None, None]
     grid = torch.arange(SIZE) - (SIZE - 1) / 2
     x, y = grid[None, None, :], grid[None, :, None]
 
@@ -68,13 +69,14 @@ def _draw(form: Form, split: int, index: Tensor) -> Tensor:
 
     contrasting = colour + CONTRAST + (255 - BACKGROUND - CONTRAST) * u[:, 5:8]
     radius = RADIUS[0] + (RADIUS[1] - RADIUS[0]) * u[:, 8]
-    centre = SHIFT * (2 * u[:, 9:11] - 1)
-    image = _paint(image, contrasting, _cover(form, x - centre[:, 0], y - centre[:, 1], u[:, 11:13], radius))
+    x0, y0, tilt = SHIFT * (2 * u[:, 9] - 1), SHIFT * (2 * u[:, 10] - 1), TILT * (2 * u[:, 11] - 1)
+    image = _paint(image, contrasting, _cover(form, x - x0, y - y0, torch.ones_like(tilt), tilt, radius))
 
-    place = SIZE / 3 * (2 * u[:, 13:15] - 1)
-    bar = _cover(_bar, x - place[:, 0], y - place[:, 1], u[:, 15:17], torch.full_like(radius, BAR / 2))
-    image = _paint(image, 256 * u[:, 17:20], bar * (u[:, 20] < BAR_SHARE))
-    return (image + _noise(u[:, 21:23].flatten(1))).clamp(0, 255).to(torch.uint8)
+    x0, y0 = SIZE / 3 * (2 * u[:, 12] - 1), SIZE / 3 * (2 * u[:, 13] - 1)
+    a, b = 2 * u[:, 14] - 1, 2 * u[:, 15] - 1 + 2**-25  # any direction; never both 0
+    bar = _cover(_bar, x - x0, y - y0, a, b, BAR / 2)
+    image = _paint(image, 256 * u[:, 16:19], bar * (u[:, 19] < BAR_SHARE))
+    return (image + _noise(u[:, 20:22].flatten(1))).clamp(0, 255).to(torch.uint8)
 
 
 def _uniform(*words: int | Tensor) -> Tensor:
@@ -87,9 +89,8 @@ def _paint(image: Tensor, colour: Tensor, cover: Tensor) -> Tensor:
     return image + (colour - image) * cover[:, None]
 
 
-def _cover(form: Form, x: Tensor, y: Tensor, direction: Tensor, radius: Tensor) -> Tensor:
-    """Share of each pixel that the turned and enlarged form covers, [n, 32, 32]: its distance to the outline, in pixels, cut at half a pixel."""
-    a, b = torch.ones_like(radius), TILT * (2 * direction[:, 0] - 1)
+def _cover(form: Form, x: Tensor, y: Tensor, a: Tensor, b: Tensor, radius: Tensor | float) -> Tensor:
+    """Share of each pixel that the form covers, [n, 32, 32], by its distance to the outline; (a, b) is its u axis."""
     length = (a * a + b * b).sqrt()
     cos, sin = a / length, b / length
     u, v = (cos * x + sin * y) / radius, (cos * y - sin * x) / radius

@@ -1,5 +1,6 @@
 """Reads weights strictly: our own files, and the layouts of torchvision and of akamaster/pytorch_resnet_cifar10."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def _unpickle(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the readers raise nearly anything
         reason = (str(error).splitlines() or [""])[0].split(". ")[0]
         raise UserError(f"{path}: damaged, or holds more than tensors ({type(error).__name__}: {reason})") from None

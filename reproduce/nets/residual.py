@@ -21,7 +21,7 @@ IMAGENET = {  # Table 1: depth -> block, blocks in conv2_x ... conv5_x
     152: ("bottleneck", (3, 8, 36, 3)),
 }
 CIFAR_LAYERS = {"basic": 6, "bottleneck": 9}  # Sec. 4.2: 6n + 2 layers; three 1x1-3x3-1x1 blocks per n make it 9n + 2
-STEMS = {"imagenet": (64, 7, 2), "cifar": (16, 3, 1)}  # filters (doubled where the map is halved), kernel, stride of conv1
+STEMS = {"imagenet": (64, 7, 2), "cifar": (16, 3, 1)}  # conv1: filters, kernel, stride
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Conv2d(nn.Conv2d):
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not emulates_bf16(x):
             return super()._conv_forward(x, weight, bias)
-        # To emulate bf16, oneDNN rounds inputs and weights to it, sums in fp32 and rounds the result. Its fp32 kernel on
-        # rounded values gives the same up to the order of the sum, and faster (step of ResNet-20: 400 ms, not 743).
+        # To emulate bf16, oneDNN rounds inputs and weights to it, sums in fp32 and rounds the result. Its fp32 kernel
+        # on rounded values gives the same up to the order of the sum, faster (step of ResNet-20: 400 ms, not 743).
         with torch.autocast("cpu", enabled=False):
             return super()._conv_forward(x.bfloat16().float(), weight.bfloat16().float(), None).bfloat16()
 

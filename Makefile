@@ -1,0 +1,164 @@
+# One target per table and figure of the paper, and the only place where stages are chained. Start with `make help`.
+# A thin face: everything here is also `python -m reproduce VERB ...` (trains, measures) or `python -m paper_tables VERB ...` (reports).
+
+SHELL := bash
+.DEFAULT_GOAL := help
+
+##= PROFILE    paper (default), short, folder, short-folder, demo, smoke: a file of configs/profiles/
+##= GPUS       devices per run; NODES machines per run; JOBS runs side by side, dealt over the GPUs
+##= SEEDS      seeds per run, 0..SEEDS-1 (default: as many as the paper ran)
+##= DATA       where the data is (sets data.root, nothing else)
+##= PRECISION  fp32, tf32, bf16; results then have a folder of their own, <profile>+<hash>
+##= SET        further key=value overrides, as of the configuration in configs/
+##= WANDB      disabled (default), offline, online
+##= DRY_RUN    1: print runs, hours and disk, train nothing
+##= PYTHON     the interpreter (default: the active environment, else .venv, made where there is none)
+PROFILE ?= paper
+
+# ---- The environment: an active one is used as it is; else .venv is made, and completed again when what belongs in it changes. ----
+
+PYTHON3 ?= python3
+ACTIVE := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX))
+INSTALLED := as-it-is
+ifndef PYTHON
+  ifneq ($(ACTIVE),)
+    PYTHON := $(ACTIVE)/bin/python
+  else
+    PYTHON := .venv/bin/python
+    INSTALLED := .venv/.installed
+  endif
+endif
+
+.venv/.installed: pyproject.toml constraints.txt
+	@.venv/bin/python -m pip --version > /dev/null 2>&1 || { \
+	  $(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 10))' > /dev/null 2>&1 || { \
+	    echo "$(PYTHON3): Python 3.10 or newer is needed; name one: make $(MAKECMDGOALS) PYTHON3=/path/to/python3" >&2; exit 2; }; \
+	  $(PYTHON3) -m venv .venv; }
+	@# Several of the tested versions have no release for Python 3.10: there the ranges of pyproject.toml decide.
+	.venv/bin/python -m pip install --editable '.[dev]' \
+	  $$(.venv/bin/python -c 'import sys; print("--constraint constraints.txt" if sys.version_info >= (3, 11) else "")')
+	@touch $@
+
+as-it-is:
+	@$(PYTHON) -c 'import sys, importlib.util as u; \
+	lack = ", ".join(m for m in ("jinja2", "matplotlib", "packaging", "pandas", "yaml") if u.find_spec(m) is None); \
+	sys.exit("$(PYTHON) lacks " + lack + ": leave that environment and make will make .venv, or complete it: " \
+	  "$(PYTHON) -m pip install -c constraints.txt -e .[dev]" if lack else 0)'
+
+# ---- How the stages are called ----
+
+REPRODUCE = $(PYTHON) -m reproduce
+PAPER     = $(PYTHON) -m paper_tables
+RECIPE    = $(if $(PRECISION),train.precision=$(PRECISION)) $(SET)
+EXECUTION = $(if $(DATA),data.root='$(DATA)') $(if $(GPUS),execution.devices=$(GPUS)) $(if $(NODES),execution.nodes=$(NODES)) \
+            $(if $(JOBS),execution.jobs=$(JOBS)) $(if $(WANDB),execution.wandb=$(WANDB))
+OPTIONS   = $(strip --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(EXECUTION) $(RECIPE))
+# The results folder: the profile's, or <profile>+<hash8> once a recipe value is given.
+FOLDER    = $(if $(strip $(RECIPE)),$$($(REPRODUCE) profile-name --profile $(PROFILE) $(strip $(RECIPE))),$(PROFILE))
+
+# $(call render,ARTEFACT...): ours beside the paper's, from results/ alone.
+render = folder=$(FOLDER) || exit; $(PAPER) render $(1) --profile "$$folder"
+
+# $(call reproduce,COMMAND THAT PRINTS RUN IDS,ARTEFACT...[,VERBS]): train the runs, measure them by VERBS, render. A failed run (exit
+# code 1) stops neither the other runs nor the page, but the exit code tells; anything else (bad input, a signal) stops.
+define reproduce
+@runs=$$($(1)) || exit; \
+$(if $(filter-out 0,$(DRY_RUN)),$(REPRODUCE) plan $$runs $(OPTIONS),failed=0; \
+$(REPRODUCE) train $$runs $(OPTIONS) || { failed=$$?; [ $$failed -eq 1 ] || exit $$failed; }; \
+$(foreach verb,$(3),$(REPRODUCE) $(verb) $$runs $(OPTIONS) || failed=$$?;) \
+$(call render,$(2)) || failed=$$?; \
+exit $$failed)
+endef
+
+# ---- Targets ----
+
+##@ Start here
+help:                ## This list
+	@awk '/^##@ / { print (n++ ? "\n" : "") substr($$0, 5) } /^##= / { variables = variables "\n  " substr($$0, 5) } \
+	  /^[a-z][a-z0-9-]*:.*## / { split($$0, part, /:.*## /); printf "  %-19s %s\n", part[1], part[2] } \
+	  END { print "\nVariables (make TARGET NAME=value ...)" variables }' $(firstword $(MAKEFILE_LIST))
+demo:                ## Plain and residual nets of 20 and 56 layers on embedded images, and the report: minutes on two cores
+doctor: $(INSTALLED) ## Is this machine fit for training? One line per finding
+	@$(REPRODUCE) doctor
+
+##@ CIFAR-10: train what is missing, then render
+table6:              ## Table 6: test error, 20 to 1202 layers
+fig1-cifar:          ## Figure 1: plain nets of 20 and 56 layers
+fig6-cifar:          ## Figure 6: training and test curves of all nets
+fig7-cifar:          ## Figure 7: standard deviations of the layer responses
+fig1:                ## The same as fig1-cifar
+fig6:                ## The same as fig6-cifar
+fig7:                ## The same as fig7-cifar
+
+##@ No training here yet: the paper's values, and why ours are not run
+table1:              ## Table 1: architectures for ImageNet
+table2:              ## Table 2: ImageNet, plain nets and ResNets of 18 and 34 layers
+table3:              ## Table 3: ImageNet, 10-crop, shortcut options A, B, C
+table4:              ## Table 4: ImageNet, single models
+table5:              ## Table 5: ImageNet, ensembles
+table7:              ## Table 7: detection, PASCAL VOC
+table8:              ## Table 8: detection, COCO
+table9:              ## Table 9: detection, COCO, improvements
+table10:             ## Table 10: detection, PASCAL VOC 2007 per class
+table11:             ## Table 11: detection, PASCAL VOC 2012 per class
+table12:             ## Table 12: detection, ImageNet DET
+table13:             ## Table 13: localization, ImageNet
+table14:             ## Table 14: localization, other methods
+fig2:                ## Figure 2: the building block
+fig3-architectures:  ## Figure 3: VGG-19, plain-34, ResNet-34
+fig4-imagenet:       ## Figure 4: ImageNet curves, 18 and 34 layers
+fig5:                ## Figure 5: the bottleneck block
+fig3:                ## The same as fig3-architectures
+fig4:                ## The same as fig4-imagenet
+
+##@ Look (trains nothing)
+report: $(INSTALLED) ## Every table and figure of PROFILE, from results/
+	@$(call render,all)
+check: $(INSTALLED)  ## Measured against the paper, within tolerance, and every claim; fails where one fails
+	@folder=$(FOLDER) || exit; $(PAPER) check --profile "$$folder"
+plan: $(INSTALLED)   ## What all trainings of the paper would take: runs, hours, disk
+	@runs=$$($(REPRODUCE) runs) || exit; $(REPRODUCE) plan $$runs $(OPTIONS)
+status: $(INSTALLED) ## How far the runs of PROFILE are
+	@$(REPRODUCE) status $(OPTIONS)
+
+##@ Develop
+test: $(INSTALLED)   ## Lint, types, tests
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest -m "not slow"
+test-all: $(INSTALLED) ## Every test, the slow ones too
+	$(PYTHON) -m pytest
+smoke:               ## A few iterations of every run, evaluated and rendered (part of `make test`)
+bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
+	@$(REPRODUCE) bench
+clean:               ## Caches and the reports of demo and smoke; never results/, runs/ (checkpoints) or data/
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info report/demo report/smoke report/demo+* report/smoke+*
+	find reproduce paper_tables tests -name __pycache__ -prune -exec rm -rf {} +
+
+# ---- The artefacts: which are trained, and how ----
+
+# fig1-cifar is fig1: what stands before the dash is the name in paper_tables/paper.yaml.
+artefact = $(firstword $(subst -, ,$@))
+TRAINED := table6 fig1 fig1-cifar fig6 fig6-cifar
+PRINTED := table1 table2 table3 table4 table5 table7 table8 table9 table10 table11 table12 table13 table14 \
+           fig2 fig3 fig3-architectures fig4 fig4-imagenet fig5
+
+$(TRAINED): $(INSTALLED)
+	$(call reproduce,$(PAPER) runs $(artefact),$(artefact))
+fig7 fig7-cifar: $(INSTALLED)
+	$(call reproduce,$(PAPER) runs $(artefact),$(artefact),responses)
+$(PRINTED): $(INSTALLED)
+	@$(call render,$(artefact))
+
+demo: override PROFILE := demo
+demo: JOBS ?= 2
+demo: $(INSTALLED)
+	$(call reproduce,echo cifar10-plain-20 cifar10-plain-56 cifar10-resnet-20 cifar10-resnet-56,all)
+
+smoke: override PROFILE := smoke
+smoke: SEEDS ?= 1
+smoke: $(INSTALLED)
+	$(call reproduce,$(REPRODUCE) runs,all,evaluate responses)
+
+.PHONY: as-it-is help demo doctor report check plan status test test-all smoke bench clean fig7 fig7-cifar $(TRAINED) $(PRINTED)

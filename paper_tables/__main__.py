@@ -1,0 +1,145 @@
+"""`python -m paper_tables`: runs, render, check, headline, readme. Exit code 0 done, 1 failed, 2 bad input."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from paper_tables.registry import Artefact, UserError, load
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line on stderr, where argparse would add the usage."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="python -m paper_tables", description="What the paper says, beside what came out.")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    runs = verbs.add_parser("runs", help="the run ids that artefacts need, one a line")
+    runs.add_argument("artefacts", nargs="+", metavar="ARTEFACT")
+    render = verbs.add_parser("render", help="write the report and print the named artefacts (all: the headline)")
+    render.add_argument("artefacts", nargs="+", metavar="ARTEFACT|all")
+    render.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
+    check = verbs.add_parser("check", help="measured against paper, and every claim; exit 1 where one fails")
+    headline = verbs.add_parser("headline", help="the headline as Markdown")
+    readme = verbs.add_parser("readme", help="put the headline between the markers of a Markdown file")
+    readme.add_argument("file", type=Path)
+    readme.add_argument("--check", action="store_true", help="change nothing; exit 1 where the file is stale")
+    for verb in (render, check, headline, readme):
+        verb.add_argument("--profile", default="paper", help="which results (paper)")
+        verb.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    verb = {"runs": _runs, "render": _render, "check": _check, "headline": _headline, "readme": _readme}[options.verb]
+    try:
+        return verb(options)
+    except UserError as error:
+        print(f"python -m paper_tables: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"python -m paper_tables: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _runs(options: argparse.Namespace) -> int:
+    artefacts = load().select(options.artefacts)
+    runs = dict.fromkeys(run for artefact in artefacts for run in artefact.runs())
+    if "all" in options.artefacts:
+        runs |= dict.fromkeys(load().nets)
+    else:
+        for artefact in artefacts:
+            if not artefact.runs():
+                print(f"{artefact.name}: nothing to train, {artefact.status}: {artefact.reason}", file=sys.stderr)
+    for run in runs:
+        print(run)
+    return 0
+
+
+def _render(options: argparse.Namespace) -> int:
+    from paper_tables import headline, report, results
+
+    registry = load()
+    artefacts = registry.select(options.artefacts)
+    found = results.read(options.results, registry.check_profile(options.profile, options.results))
+    page = report.build(found, registry, options.report)
+    if "all" in options.artefacts:
+        print(headline.headline(found, registry))
+    else:
+        print(headline.conditions_line(found, registry) + "\n")
+        for artefact in artefacts:
+            print(
+                _words(
+                    artefact, report.artefact_table(artefact, found, registry), report.missing_commands(artefact, found)
+                )
+            )
+    anchor = f"#{artefacts[0].name}" if len(artefacts) == 1 else ""
+    print(f"report: {page}{anchor}")
+    for path, reason in found.skipped:
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+    return 0
+
+
+def _words(artefact: Artefact, table: object, missing: list[str]) -> str:
+    """An artefact on a terminal: title, caption, table, and why what is missing is missing."""
+    from paper_tables.tables import Table
+
+    lines = [f"{artefact.title} (Sec. {artefact.section}). {artefact.caption}", ""]
+    if isinstance(table, Table):
+        lines += [table.markdown()]
+    if "text" in artefact.spec:
+        lines += [artefact.spec["text"], ""]
+    if artefact.status != "measured":
+        nothing = "nothing to train" if artefact.status == "no training" else f"not run, {artefact.status}"
+        lines += [f"{nothing}: {artefact.reason}", ""]
+    if missing:
+        lines += ["not run yet:", *(f"  {command}" for command in missing), ""]
+    return "\n".join(lines)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from paper_tables import check, results
+
+    registry = load()
+    found = results.read(options.results, registry.check_profile(options.profile, options.results))
+    text, failed = check.check(found, registry)
+    print(text)
+    return 1 if failed else 0
+
+
+def _headline(options: argparse.Namespace) -> int:
+    from paper_tables import headline, results
+
+    registry = load()
+    found = results.read(options.results, registry.check_profile(options.profile, options.results))
+    print(headline.headline(found, registry), end="")
+    return 0
+
+
+def _readme(options: argparse.Namespace) -> int:
+    from paper_tables import headline, results
+
+    registry = load()
+    found = results.read(options.results, registry.check_profile(options.profile, options.results))
+    fresh = headline.update_readme(options.file, headline.headline(found, registry), options.check)
+    if options.check and not fresh:
+        command = f"python -m paper_tables readme {options.file} --profile {options.profile}"
+        print(f"{options.file}: the headline is stale; run {command}", file=sys.stderr)
+    return 1 if options.check and not fresh else 0
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # `... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

@@ -1,0 +1,46 @@
+"""`check`: every cell of ours against the paper's within tolerance, and every claim."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from paper_tables.claims import Verdict, judge_claims
+from paper_tables.measure import Judgement, judgements
+from paper_tables.registry import Registry
+from paper_tables.results import Results
+
+
+def check(results: Results, registry: Registry) -> tuple[str, bool]:
+    """The table to print, and whether something measured is outside its tolerance or a claim fails."""
+    cells = judgements(registry.artefacts.values(), results, registry)
+    verdicts = judge_claims(results, registry)
+    head = ["", "where", "net", "metric", "paper", "ours", "difference", "tolerance"]
+    lines = [f"Measured against the paper (profile {results.profile}; errors in percent)", ""]
+    lines += _columns([head, *(_cell_row(j) for j in cells if j.measured)])
+    lines += ["", "Claims of Sec. 4.2", "", *_columns([_claim_row(v) for v in verdicts])]
+    lines += [f"skipped {path}: {reason}" for path, reason in results.skipped]
+    counts = Counter([j.verdict for j in cells]), Counter([v.word for v in verdicts])
+    cells_line, claims_line = (", ".join(f"{n} {word}" for word, n in sorted(c.items())) for c in counts)
+    lines += ["", f"cells: {cells_line}", f"claims: {claims_line}"]
+    lines += sorted({f"not compared: {j.reason}" for j in cells if j.verdict == "not compared"})
+    failed = any(j.verdict == "outside" for j in cells) or any(v.outcome == "fails" for v in verdicts)
+    return "\n".join(lines), failed
+
+
+def _cell_row(judgement: Judgement) -> list[str]:
+    cell, measured = judgement.cell, judgement.measured
+    ours = measured.text(cell.best_of) if measured else ""
+    difference = "" if judgement.difference is None else f"{judgement.difference:+.2f}"
+    tolerance = f"{judgement.tolerance:.2f}"
+    return [judgement.verdict, cell.artefact, cell.label, cell.metric, cell.printed, ours, difference, tolerance]
+
+
+def _claim_row(verdict: Verdict) -> list[str]:
+    margin = f" (margin {verdict.margin})" if verdict.margin else ""
+    return [verdict.word, str(verdict.claim["id"]), verdict.numbers + margin]
+
+
+def _columns(rows: list[list[str]]) -> list[str]:
+    """Rows padded so that columns stand under one another."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,167 @@
+"""Figures 1 and 6: training error (dashed, thin) and test error (bold) over iterations, beside the paper's readings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from paper_tables import figures
+from paper_tables.measure import measure
+from paper_tables.registry import Artefact, Registry, label_of
+from paper_tables.results import Results, Seed
+
+WORDS = {"train_error": "training", "test_error": "test"}
+
+
+def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Figure, figures.Drawing]:
+    """The figure of an artefact with `panels`; a panel in which nothing was run says so."""
+    panels = artefact.spec["panels"]
+    figure, axes = plt.subplots(1, len(panels), figsize=artefact_size(artefact), squeeze=False)
+    seeds = [s for run in artefact.named_runs() for s in results.seeds.get(run, []) if s.curve is not None]
+    budget = max((int(s.result["iterations"]) for s in seeds), default=registry.lengths["cifar10"])
+    share = budget / registry.lengths["cifar10"]
+    tops = [top_of(panel, results, budget) for panel in panels]
+    for ax, panel in zip(axes[0], panels, strict=True):
+        _panel(ax, panel, artefact, results, registry, share, max(tops))
+    figures.footline(figure, results, figures.conditions(seeds, registry))
+    return figure, figures.Drawing(alt_text(artefact, results, registry), notes_of(panels[0], share, max(tops)))
+
+
+def artefact_size(artefact: Artefact) -> tuple[float, float]:
+    width, height = artefact.spec["size"]
+    return float(width), float(height)
+
+
+def mean_curve(seeds: list[Seed], series: str) -> pd.DataFrame:
+    """mean and std over seeds at the iterations that every seed has; empty where there is no curve."""
+    columns = [s.curve.set_index("iteration")[series].dropna() for s in seeds if s.curve is not None]
+    if not columns:
+        return pd.DataFrame({"mean": [], "std": []})
+    table = pd.concat(columns, axis=1, join="inner")
+    return pd.DataFrame({"mean": table.mean(axis=1), "std": table.std(axis=1, ddof=1).fillna(0.0)})
+
+
+def notes_of(panel: dict[str, Any], share: float, top: float) -> list[str]:
+    """How our axes differ from the paper's."""
+    notes = [f"The x axes end with this budget, {share * 64000:,.0f} iterations; the paper's is 64,000."]
+    wider = f"Errors exceed the paper's axis (0 to {panel['y'][1]} %), so the y axes are wider."
+    return (notes if share != 1 else []) + ([wider] if top > float(panel["y"][1]) else [])
+
+
+def top_of(panel: dict[str, Any], results: Results, budget: int) -> float:
+    """Upper end of the y axis: the paper's, or a wider one where a curve ends above it."""
+    high = float(panel["y"][1])
+    curves = [
+        mean_curve(results.seeds.get(r, []), series)["mean"] for r in panel["curves"] for series in panel["series"]
+    ]
+    curves = [curve for curve in curves if not curve.empty]
+    if max((curve.iloc[-1] for curve in curves), default=0.0) <= 0.95 * high:
+        return high
+    shown = max(curve[curve.index >= budget / 10].max() for curve in curves)
+    return min(100.0, math.ceil((shown + 1) / 10) * 10.0)
+
+
+def _panel(
+    ax: Axes,
+    panel: dict[str, Any],
+    artefact: Artefact,
+    results: Results,
+    registry: Registry,
+    share: float,
+    top: float,
+) -> None:
+    """Draws one panel; `share` is our budget as a part of the paper's, `top` the upper end of the y axis in percent."""
+    unit, unit_name = unit_of(share * registry.lengths["cifar10"])
+    there: set[str] = set()
+    for run in panel["curves"]:
+        for series in panel["series"]:
+            curve = mean_curve(results.seeds.get(run, []), series)
+            if not curve.empty:
+                there.add(run)
+                _line(ax, curve, run, series, unit, panel, registry)
+    left, right = (float(x) * 1e4 / unit * share for x in panel["x"])
+    ax.set(xlim=(left, right), ylim=(float(panel["y"][0]), top), title=panel["title"], ylabel="error (%)")
+    ax.set_xlabel(f"iter. ({unit_name})" if unit_name else "iterations")
+    as_printed = top == float(panel["y"][1])
+    ax.set_yticks([float(t) for t in panel["ticks"]] if as_printed else np.arange(0, top + 1, 20 if top > 50 else 10))
+    _marks(ax, panel, artefact, results, registry, right)
+    if not there:
+        figures.say_not_run(ax)
+    _off_scale(ax, panel, results)
+    _legend(ax, panel, there, results, registry)
+
+
+def unit_of(budget: float) -> tuple[float, str]:
+    """The x axis counts in 10⁴ iterations as the paper does, in smaller steps where the budget is short."""
+    if budget >= 20000:
+        return 1e4, "1e4"
+    return (1e3, "1e3") if budget >= 2000 else (1.0, "")
+
+
+def _line(
+    ax: Axes, curve: pd.DataFrame, run: str, series: str, unit: float, panel: dict[str, Any], registry: Registry
+) -> None:
+    x, mean, std = curve.index.to_numpy() / unit, curve["mean"].to_numpy(), curve["std"].to_numpy()
+    tint = figures.colour(run, registry)
+    ax.plot(x, mean, color=tint, zorder=4 if series == "test_error" else 3, **_pen(series, panel))
+    if std.any():
+        ax.fill_between(x, mean - std, mean + std, color=tint, alpha=0.18, linewidth=0, zorder=2)
+
+
+def _pen(series: str, panel: dict[str, Any]) -> dict[str, Any]:
+    if len(panel["series"]) == 1:  # Figure 1 has one kind of error in each panel
+        return {"linestyle": "-", "linewidth": 1.6}
+    if series == "train_error":
+        return {"linestyle": (0, (4, 2)), "linewidth": 0.9}
+    return {"linestyle": "-", "linewidth": 2.0}
+
+
+def _marks(
+    ax: Axes, panel: dict[str, Any], artefact: Artefact, results: Results, registry: Registry, edge: float
+) -> None:
+    """The paper's end points: circles for test, squares for training error, a triangle where it only gives a bound."""
+    for cell in artefact.readings():
+        if cell.run in panel["curves"] and cell.metric in panel["series"]:
+            shape = {"below": "v", "above": "^"}.get(cell.bound or "", "o" if cell.metric == "test_error" else "s")
+            figures.mark(ax, edge, cell.paper, cell.pm or 0.0, figures.colour(cell.run, registry), results, shape)
+
+
+def _off_scale(ax: Axes, panel: dict[str, Any], results: Results) -> None:
+    """The net that the paper does not display: its error in words."""
+    run = panel.get("off_scale")
+    if run is None:
+        return
+    values = [value for seed in results.seeds.get(run, []) if (value := seed.value("test_error")) is not None]
+    ours = f"test error {sum(values) / len(values):.2f} %" if values else "not run"
+    text = f"{label_of(run)} not displayed: {ours} (paper: above 60 %)"
+    ax.text(0.0, 1.012, text, transform=ax.transAxes, size=7.2, color="#555555", ha="left", va="bottom")
+    ax.set_title(panel["title"], pad=14)
+
+
+def _legend(ax: Axes, panel: dict[str, Any], there: set[str], results: Results, registry: Registry) -> None:
+    """Under the axes, where it covers no curve."""
+    handles = []
+    for run in panel["curves"]:
+        words = label_of(run) + ("" if run in there or not there else " (not run)")
+        handles.append(Line2D([], [], color=figures.colour(run, registry), linewidth=2, label=words))
+    if len(panel["series"]) > 1:
+        handles += [Line2D([], [], color="#555555", label=WORDS[s], **_pen(s, panel)) for s in panel["series"]]
+    handles.append(figures.paper_handle(results))
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
+
+
+def alt_text(artefact: Artefact, results: Results, registry: Registry) -> str:
+    """The figure in words: the panels, and where each curve ends."""
+    parts = [f"{artefact.title}: {', '.join(p['title'] for p in artefact.spec['panels'])}."]
+    for run in artefact.named_runs():
+        ends = {word: measure(results, registry, run, metric) for metric, word in WORDS.items()}
+        words = [f"{word} {number.mean:.2f} %" for word, number in ends.items() if number]
+        parts.append(f"{label_of(run)}: {', '.join(words) or 'not run'}.")
+    return " ".join(parts)

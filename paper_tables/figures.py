@@ -1,0 +1,123 @@
+"""Draws Figures 1, 6 and 7 in the paper's form and colours, each once; saves .svg, .png and .pdf with fixed bytes."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from paper_tables.measure import Conditions, conditions_of
+from paper_tables.registry import Artefact, Registry
+from paper_tables.results import Results, Seed
+
+STYLE = Path(__file__).with_name("style.mplstyle")
+COLOURS = {"olive": "#b8b000", "cyan": "#00b4c0", "green": "#00802b", "red": "#e8000b", "black": "#000000"}
+COLOURS |= {"magenta": "#c800b4", "grey": "#808080"}
+# PDF needs its keys set to None to leave the dates out; the others name a default that would carry a version or a date.
+METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the page says about a figure: a text in place of the image, and how its axes differ from the paper's."""
+
+    alt: str
+    notes: list[str]
+
+
+def draw(artefact: Artefact, results: Results, registry: Registry, folder: Path) -> Drawing:
+    """Writes <folder>/<name>.svg, .png and .pdf and says what they show."""
+    from paper_tables import curves, responses
+
+    painter = {"curves": curves.paint, "responses": responses.paint}[artefact.spec["figure"]]
+    with plt.style.context(str(STYLE)):
+        figure, drawing = painter(artefact, results, registry)
+        save(figure, folder / artefact.name)
+    return drawing
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """The figure in three formats, each file whole or not at all."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.canvas.draw()  # the layout, once for the three formats
+    figure.set_layout_engine("none")
+    for suffix, metadata in METADATA.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=suffix, metadata=metadata)
+        write(stem.with_suffix(f".{suffix}"), buffer.getvalue())
+    plt.close(figure)
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Written beside its target and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    part.replace(path)
+
+
+def colour(run: str, registry: Registry) -> str:
+    return COLOURS[registry.nets[run]["colour"]]
+
+
+def conditions(seeds: list[Seed], registry: Registry) -> Conditions | None:
+    return conditions_of(seeds, registry) if seeds else None
+
+
+def paper_alpha(results: Results) -> float:
+    """The paper's marks belong to official data at full length: lighter anywhere else."""
+    return 1.0 if results.profile == "paper" else 0.5
+
+
+def paper_words(results: Results) -> str:
+    if results.profile == "paper":
+        return "paper (read off the figure)"
+    return "paper, official data,\n64k iterations (read off the figure)"
+
+
+def paper_handle(results: Results, marker: str = "o") -> Line2D:
+    style: dict[str, Any] = {"color": "#555555", "alpha": paper_alpha(results), "markerfacecolor": "white"}
+    return Line2D([], [], linestyle="none", marker=marker, markersize=5, label=paper_words(results), **style)
+
+
+def mark(axes: Axes, x: float, y: float, pm: float, tint: str, results: Results, marker: str = "o") -> None:
+    """A hollow mark: a value read off the paper's figure, with the uncertainty of the reading."""
+    axes.errorbar(
+        x,
+        y,
+        yerr=pm or None,
+        marker=marker,
+        markersize=5,
+        markerfacecolor="white",
+        color=tint,
+        markeredgewidth=1.1,
+        elinewidth=0.8,
+        alpha=paper_alpha(results),
+        clip_on=False,
+        zorder=6,
+    )
+
+
+def say_not_run(axes: Axes) -> None:
+    box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "#d0d0d0"}
+    style: dict[str, Any] = {"ha": "center", "va": "center", "size": 15, "color": "#8a8a8a", "bbox": box}
+    axes.text(0.4, 0.5, "not run", transform=axes.transAxes, **style)
+
+
+def footline(figure: Figure, results: Results, seen: Conditions | None) -> None:
+    """Which data and budget the curves come from, in small print under the figure."""
+    text = str(seen) if seen else "nothing run; marks: the paper"
+    figure.supxlabel(f"profile {results.profile}: {text}", size=7.5, color="#666666")

@@ -1,0 +1,85 @@
+"""What a reader sees first: Table 6 and the end points of Figure 1, ours beside the paper's; how many claims hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from paper_tables.claims import Verdict, judge_claims
+from paper_tables.measure import Conditions, conditions_of, judge
+from paper_tables.registry import Cell, Registry, UserError
+from paper_tables.results import Results
+from paper_tables.tables import NOT_RUN, Table, ours_text, reading_table, verdict_text
+
+BEGIN, END = "<!-- headline:begin -->", "<!-- headline:end -->"
+WORDS = ("reproduced", "holds here", "not reproduced", "does not hold here", "undecided", NOT_RUN)
+
+
+def headline(results: Results, registry: Registry) -> str:
+    """The headline as Markdown: conditions, Table 6, Figure 1's end points, the claims in one line."""
+    first = reading_table(registry.artefacts["fig1"], results, registry)
+    verdicts = judge_claims(results, registry)
+    parts = [conditions_line(results, registry), table6_summary(results, registry).markdown()]
+    parts += ["Figure 1, end of training (the paper's values are read off the figure):", first.markdown()]
+    parts.append(f"Claims of Sec. 4.2: {counts_line(verdicts)}.")
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def table6_summary(results: Results, registry: Registry) -> Table:
+    """Table 6 in five columns, the rows that runs stand behind."""
+    rows: list[list[str] | str] = []
+    for _, cells in registry.artefacts["table6"].rows():
+        for cell in cells:
+            if isinstance(cell, Cell):
+                judgement = judge(cell, results, registry)
+                difference = "" if judgement.difference is None else f"{judgement.difference:+.2f}"
+                verdict = "" if judgement.measured is None else verdict_text(judgement)
+                rows.append([cell.label, cell.printed, ours_text(judgement, results), difference, verdict])
+    columns = ["CIFAR-10", "test error (%) · paper", "ours", "difference", "verdict"]
+    return Table("table6", "Table 6, error on the CIFAR-10 test set", columns, rows, frozenset({2}))
+
+
+def conditions_of_all(results: Results, registry: Registry) -> Conditions | None:
+    """Everything met in the profile, None where nothing was run."""
+    known = [seed for seed in results.all_seeds if seed.run.partition("-")[0] in registry.lengths]
+    return conditions_of(known, registry) if known else None
+
+
+def conditions_line(results: Results, registry: Registry) -> str:
+    """Profile, data, budget and precision in one sentence, and whether they are the paper's."""
+    seen = conditions_of_all(results, registry)
+    if seen is None:
+        return f"Profile `{results.profile}`: nothing has been run yet."
+    line = f"Profile `{results.profile}`: {seen}."
+    return line if results.profile == "paper" and seen.as_paper else f"{line} {caveat(seen, results.profile)}"
+
+
+def caveat(seen: Conditions, profile: str) -> str:
+    """Why these numbers are not the paper's experiment, in a sentence."""
+    reasons = [] if seen.official else ["the data is not the official CIFAR-10"]
+    reasons += ["the budget is not the paper's"] if any(a != b for a, b in (*seen.budgets, *seen.batches)) else []
+    reasons += ["the precision is not fp32"] if set(seen.precisions) - {"fp32", "32", "32-true"} else []
+    reasons += ["runs of different data stand side by side"] if len(seen.fingerprints) > 1 else []
+    reasons = reasons or [f"profile {profile} is not the paper's"]
+    return f"Not the paper's conditions: {', '.join(reasons)}; no number here is held against the paper's."
+
+
+def counts_line(verdicts: list[Verdict]) -> str:
+    counts = Counter(verdict.word for verdict in verdicts)
+    return ", ".join(f"{word} {counts[word]}" for word in WORDS if counts[word])
+
+
+def update_readme(path: Path, block: str, check: bool) -> bool:
+    """Puts the headline between the two markers; returns whether the file held it already. Raises UserError."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({type(error).__name__})") from None
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"{path}: needs the lines {BEGIN} and {END} around the headline")
+    new = f"{before}{BEGIN}\n{block}{END}{after}"
+    if new != text and not check:
+        path.write_bytes(new.encode("utf-8"))
+    return new == text

@@ -1,0 +1,96 @@
+"""What a command would do and how far the runs are: hours and disk beforehand, a line a run. Trains nothing."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from reproduce import count
+from reproduce.config import Run
+from reproduce.display import duration, percent
+from reproduce.record import RESULTS, RUNS
+from reproduce.train import build_net, is_done, on_gpu, set_threads
+
+PROBE = 20  # layers of the net whose steps are timed
+STALE_SECONDS = 120.0
+
+
+def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
+    """Multiply-adds of training (three times the forward ones) per second: the fastest of some steps of ResNet-20."""
+    set_threads(run.config)
+    device = torch.device("cuda" if on_gpu(run.config) else "cpu")
+    net = build_net(replace(run.config, net=replace(run.config.net, depth=PROBE))).to(device)
+    images = torch.zeros(32, 3, 32, 32, device=device)
+    labels = torch.zeros(32, dtype=torch.int64, device=device)
+    seconds = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=run.config.train.precision == "bf16"):
+            loss = cross_entropy(net(images).float(), labels)
+        loss.backward()
+        loss.item()
+        seconds.append(time.perf_counter() - began)
+    return 3 * 32 * count.multiply_adds(net, 32) / min(seconds)
+
+
+def hours(run: Run, multiply_adds: int, speed: float) -> float:
+    t = run.config.train
+    return 3 * multiply_adds * t.batch_size * t.iterations / speed / 3600
+
+
+def gigabytes(parameters: int) -> float:
+    """Two states (weights and momentum, fp32), a third while it is written, and the final weights."""
+    return (3 * 2 + 1) * 4 * parameters / 1e9
+
+
+def plan(runs: Sequence[Run]) -> str:
+    """A table of the runs: done or to be trained, hours on this machine's first device, gigabytes."""
+    speed = multiply_adds_per_second(runs[0])
+    lines, total_hours, total_disk = [], 0.0, 0.0
+    for run in runs:
+        net = build_net(run.config)
+        needed = 0.0 if is_done(run) else hours(run, count.multiply_adds(net, 32), speed)
+        disk = 0.0 if is_done(run) else gigabytes(count.parameters(net))
+        total_hours, total_disk = total_hours + needed, total_disk + disk
+        state = "done" if is_done(run) else f"{needed:9.2f} h {disk:7.3f} GB"
+        lines.append(f"{run.name:32} seed {run.seed}  {run.config.train.iterations:>6} iterations  {state}")
+    place = "this GPU" if on_gpu(runs[0].config) else f"this CPU, {torch.get_num_threads()} threads"
+    lines.append(
+        f"total: {total_hours:.2f} h on {place} one after the other, {total_disk:.2f} GB; results/{runs[0].profile}/"
+    )
+    lines.append("(hours are an estimate from a few timed steps of ResNet-20, tests not counted)")
+    return "\n".join(lines)
+
+
+def status(runs: Sequence[Run]) -> str:
+    """One line a run: done, running, interrupted, failed or not run."""
+    return "\n".join(f"{run.name:32} seed {run.seed}  {state(run)}" for run in runs)
+
+
+def state(run: Run) -> str:
+    result = _json(RESULTS / run.folder / "result.json")
+    if result:
+        metrics = result.get("metrics", {})
+        return f"done: test error {percent(metrics.get('test_error'))}, {result.get('provenance', {}).get('hours')} h"
+    progress = _json(RUNS / run.folder / "progress.json")
+    error = RUNS / run.folder / "error.txt"
+    if progress:
+        at = f"iteration {progress['iteration']}/{progress['iterations']}"
+        at += f", training error {percent(progress['train_error'])}"
+        if time.time() - progress["updated"] < STALE_SECONDS:
+            return f"running: {at}, ETA {duration(progress['eta_seconds'])}"
+        return f"{'failed' if error.is_file() else 'interrupted'}: {at}; the same command continues"
+    return f"failed: {error.read_text().strip().splitlines()[-1]}" if error.is_file() else "not run"
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,44 @@
+"""Shared by the tests of training: a shrunk real configuration in a folder of its own."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reproduce.config import Run, resolve
+
+# The real recipe on the embedded images, shrunk: a ResNet-8 (n = 1) for 12 updates of 8 images, tested at 5, 10 and 12.
+TINY = (
+    "net.depth=8",
+    "data.subset=3",
+    "train.iterations=12",
+    "train.batch_size=8",
+    "train.milestones=[6,9]",
+    "train.test_every=5",
+    "train.warmup_window=2",
+    "train.precision=fp32",
+    "execution.threads=1",
+    "execution.checkpoint_seconds=0",
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Resolves a shrunk run; runs/ and results/ lie in a temporary folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "SLURM_NTASKS", "REPRODUCE_LABEL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def make(
+        name: str = "cifar10-resnet-20", overrides: Sequence[str] = (), seed: int | None = None, **kwargs: Any
+    ) -> Run:
+        return resolve(name, kwargs.get("profile", "smoke"), [*TINY, *overrides], seed)
+
+    return make

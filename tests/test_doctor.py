@@ -1,0 +1,167 @@
+"""`make doctor`: each known trap of an environment is one line, and an error is exit code 2."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reproduce import doctor
+
+GOOD = {"torch": "2.13.0", "torchvision": "0.28.0", "lightning": "2.6.6", "omegaconf": "2.4.0", "wandb": "0.31.0"}
+REQUIRES = {"0.25.0": "torch==2.10.0", "0.28.0": "torch (==2.13.0)", "0.29.2": "torch>=2.14.0"}
+
+
+def fake_torch(cuda: str | None = None, gpu: bool = False, bf16: bool = True) -> Any:
+    device = SimpleNamespace(
+        is_available=lambda: gpu,
+        device_count=lambda: int(gpu),
+        get_device_name=lambda i: "NVIDIA H200",
+        is_bf16_supported=lambda including_emulation: bf16,
+    )
+    return SimpleNamespace(__version__="2.13.0", version=SimpleNamespace(cuda=cuda), cuda=device)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[doctor.Finding]]:
+    """Diagnose a machine that is sound but for the given versions (None: not installed), modules and device."""
+
+    def diagnose(
+        torch: Any = None,
+        imports: str | None = None,
+        driver: bool = False,
+        wanted: str | None = None,
+        **versions: str | None,
+    ) -> list[doctor.Finding]:
+        installed = GOOD | {name.removesuffix("_version"): found for name, found in versions.items()}
+
+        def load(name: str) -> ModuleType | str:
+            return (torch or fake_torch()) if name == "torch" else imports or ModuleType(name)
+
+        def requires(name: str) -> list[str]:
+            release = (installed[name] or "").split("+")[0]
+            return ["numpy", REQUIRES[release], "gdown; extra == 'gdown'"]
+
+        monkeypatch.setattr(doctor, "version", installed.get)
+        monkeypatch.setattr(doctor, "load", load)
+        monkeypatch.setattr(doctor, "has_driver", lambda: driver)
+        monkeypatch.setattr(doctor.metadata, "requires", requires)
+        return doctor.diagnose(wanted, tmp_path)
+
+    return diagnose
+
+
+def errors(findings: list[doctor.Finding]) -> list[str]:
+    return [finding.text for finding in findings if finding.level == "error"]
+
+
+def test_a_sound_machine_has_no_error(
+    machine: Callable[..., list[doctor.Finding]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    findings = machine()
+    assert errors(findings) == []
+    assert doctor.report(findings) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(findings)  # one line each
+
+
+@pytest.mark.parametrize(
+    ("versions", "expected"),
+    [
+        ({"torch_version": "2.13.0+cpu", "torchvision": "0.28.0+cu130"}, "different builds"),
+        ({"torch_version": "2.11.0"}, "do not fit"),
+        ({"torchvision": "0.29.2"}, "do not fit"),
+        ({"lightning": "2.6.2"}, "steals credentials"),
+        ({"lightning": "2.6.3"}, "steals credentials"),
+        ({"lightning": "2.6.5"}, "outside the tested range"),
+        ({"lightning": "3.0.0"}, "outside the tested range"),
+        ({"torch_version": "2.9.1", "torchvision": "0.25.0"}, "torch 2.9.1 is outside the tested range"),
+        ({"torch_version": "2.99.0", "torchvision": "0.29.2"}, "torch 2.99.0 is outside the tested range"),
+        ({"torch_version": None}, "torch is not installed"),
+        ({"omegaconf": None}, "omegaconf is not installed"),
+    ],
+)
+def test_a_bad_environment_is_named(
+    machine: Callable[..., list[doctor.Finding]], versions: dict[str, str | None], expected: str
+) -> None:
+    findings = machine(**versions)
+    assert any(expected in text for text in errors(findings)), findings
+    assert all("\n" not in str(finding) for finding in findings)
+    assert doctor.report(findings) == 2
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [
+        {"torch_version": "2.13.0+cpu", "torchvision": "0.28.0+cpu"},
+        {"torch_version": "2.15.0", "torchvision": "0.29.2"},
+        {"torch_version": "2.10.0+cu130", "torchvision": "0.25.0"},
+        {"wandb": None},
+    ],
+)
+def test_a_good_environment_is_left_alone(
+    machine: Callable[..., list[doctor.Finding]], versions: dict[str, str | None]
+) -> None:
+    assert errors(machine(**versions)) == []
+
+
+def test_a_pair_that_fails_on_import_is_named(machine: Callable[..., list[doctor.Finding]]) -> None:
+    (text,) = errors(machine(imports="RuntimeError: operator torchvision::nms does not exist"))
+    assert "torchvision::nms" in text
+    assert "one index" in text
+
+
+def test_load_says_why_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "broken_build.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist\\nand more')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert doctor.load("broken_build") == "RuntimeError: operator torchvision::nms does not exist"
+    assert "ModuleNotFoundError" in str(doctor.load("no_such_module_here"))
+
+
+@pytest.mark.parametrize(
+    ("torch", "driver", "expected"),
+    [
+        (fake_torch(cuda="13.0"), False, "no NVIDIA driver"),
+        (fake_torch(cuda=None), True, "a build without CUDA"),
+        (fake_torch(cuda="13.0"), True, "may be too old for CUDA 13.0"),
+    ],
+)
+def test_cuda_asked_for_and_absent_is_an_error(
+    machine: Callable[..., list[doctor.Finding]], torch: Any, driver: bool, expected: str
+) -> None:
+    (text,) = errors(machine(torch=torch, driver=driver, wanted="cuda"))
+    assert expected in text
+    unasked = machine(torch=torch, driver=driver)
+    assert errors(unasked) == []  # nobody asked: the CPU will do, but a GPU that lies idle is worth a warning
+    assert any(finding.level == "warning" for finding in unasked) == driver
+
+
+def test_a_gpu_is_named_with_its_bf16(machine: Callable[..., list[doctor.Finding]]) -> None:
+    def line(bf16: bool) -> str:
+        return next(
+            f.text for f in machine(torch=fake_torch("13.0", gpu=True, bf16=bf16), wanted="cuda:0") if "GPU" in f.text
+        )
+
+    assert line(bf16=True) == "1 GPU: NVIDIA H200; bf16 native"
+    assert "emulated" in line(bf16=False)
+
+
+@pytest.mark.parametrize(("free", "level"), [(0.5e9, "error"), (2e9, "warning"), (50e9, "ok")])
+def test_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: float, level: str) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    assert doctor.disk(tmp_path).level == level
+
+
+def test_old_python_and_too_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4096")
+    assert doctor._cpu().level == "warning"
+    monkeypatch.setattr(sys, "version_info", (3, 9, 0))
+    assert doctor.python().level == "error"
+
+
+def test_this_environment_passes() -> None:
+    assert errors(doctor.diagnose()) == []

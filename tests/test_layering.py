@@ -1,0 +1,155 @@
+"""Who may import whom, and what may lie in the repository: the rules that keep it simple, enforced."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MEGABYTE = 1_000_000
+
+
+def module_name(path: Path) -> str:
+    """reproduce/nets/residual.py -> reproduce.nets.residual."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imports(source: str, module: str = "") -> Iterator[str]:
+    """What a source file imports, anywhere in it; `from a import b` gives a.b, relative imports are resolved."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")[: -node.level] if node.level else []
+            yield from (".".join(filter(None, [*base, node.module, alias.name])) for alias in node.names)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def violations(source: str, forbidden: list[str], allowed: tuple[str, ...] = (), module: str = "") -> list[str]:
+    found = imports(source, module)
+    return [
+        name
+        for name in found
+        if any(within(name, item) for item in forbidden) and not any(within(name, item) for item in allowed)
+    ]
+
+
+def sources(*places: str) -> list[Path]:
+    """The Python files below the given packages or modules."""
+    paths = [ROOT / place for place in places]
+    return sorted(
+        file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")])
+    )
+
+
+def imported_on_load(source: str, package: str) -> bool:
+    """Is `package` imported as soon as the file is, and not only inside a function?"""
+    tree = ast.parse(source)
+    inside = {id(node) for outer in ast.walk(tree) if isinstance(outer, ast.FunctionDef) for node in ast.walk(outer)}
+    loose = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in inside
+    ]
+    return any(within(name, package) for node in loose for name in imports(ast.unparse(node)))
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", sources("paper_tables"), ids=relative)
+def test_the_report_stage_needs_no_training_code(path: Path) -> None:
+    heavy = ["reproduce", "torch", "torchvision", "lightning", "pytorch_lightning", "omegaconf", "wandb", "tests"]
+    assert violations(path.read_text(), heavy, module=module_name(path)) == []
+
+
+@pytest.mark.parametrize("path", sources("reproduce"), ids=relative)
+def test_training_code_cannot_know_the_numbers_it_is_meant_to_reach(path: Path) -> None:
+    assert violations(path.read_text(), ["paper_tables", "tests"], module=module_name(path)) == []
+    assert "paper.yaml" not in path.read_text()
+
+
+@pytest.mark.parametrize("part", ["nets", "data", "classifier"])
+def test_nets_data_and_classifier_take_values_as_arguments(part: str) -> None:
+    own = f"reproduce.{part}"
+    for path in sources(f"reproduce/{part}"):
+        found = violations(path.read_text(), ["reproduce"], (own, "reproduce.errors"), module_name(path))
+        assert found == [], relative(path)
+
+
+def test_wandb_is_optional() -> None:
+    users = [path for path in sources("reproduce") if any(within(name, "wandb") for name in imports(path.read_text()))]
+    assert len(users) <= 1, "one module observes"
+    assert [relative(path) for path in users if imported_on_load(path.read_text(), "wandb")] == []
+
+
+def test_the_rules_would_be_seen_broken() -> None:
+    hidden = "def f():\n    from reproduce import config\n"
+    assert violations(hidden, ["reproduce"], ("reproduce.errors",)) == ["reproduce.config"]
+    assert violations("from .. import config", ["reproduce"], module="reproduce.nets.residual") == ["reproduce.config"]
+    assert violations("import torch.nn as nn", ["torch"]) == ["torch.nn"]
+    assert violations("import torchmetrics", ["torch"]) == []
+    assert violations("from reproduce.errors import UserError", ["reproduce"], ("reproduce.errors",)) == []
+    assert imported_on_load("try:\n    import wandb\nexcept ImportError:\n    pass", "wandb")
+    assert not imported_on_load("def f():\n    import wandb\n", "wandb")
+
+
+# ---- What lies in the repository ----
+
+
+def kept_files() -> list[Path]:
+    """Tracked files, and new ones that git does not ignore."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_file_is_large() -> None:
+    assert [relative(path) for path in kept_files() if path.stat().st_size > MEGABYTE] == []
+
+
+def test_no_package_index_is_named() -> None:
+    index = re.compile(rb"index-url|find-links|pypi\.org|download\.pytorch\.org/whl|\[\[?tool\.uv")
+    named = [relative(path) for path in kept_files() if path != Path(__file__) and index.search(path.read_bytes())]
+    assert named == []
+    assert not (ROOT / "uv.lock").exists()
+
+
+def test_constraints_are_plain_pins() -> None:
+    """name==version, sorted, one per line; what has no build for Python 3.10 says so."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pin = re.compile(r'[a-z0-9-]+==[0-9][a-z0-9.]*(; python_version >= "3\.11")?')
+    assert [line for line in lines if not pin.fullmatch(line)] == []
+    names = [line.split("==")[0] for line in lines]
+    assert names == sorted(set(names))
+
+
+@pytest.mark.parametrize(
+    "path", ["reproduce/data/cifar10.py", "results/paper/x/seed-0/result.json", "report/short/REPORT.md"]
+)
+def test_gitignore_keeps_code_and_numbers(path: str) -> None:
+    assert not ignored(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["runs/paper/x.ckpt", "data/a.png", ".venv/bin/x", "report/short/index.html", "report/demo/f.svg"]
+)
+def test_gitignore_drops_what_is_made(path: str) -> None:
+    assert ignored(path)
+
+
+def ignored(path: str) -> bool:
+    code = subprocess.run(
+        ["git", "check-ignore", "--quiet", "--no-index", path], cwd=ROOT, capture_output=True
+    ).returncode
+    if code not in (0, 1):
+        pytest.skip("not a git checkout")
+    return code == 0

@@ -1,0 +1,36 @@
+"""`make smoke`: every CIFAR run of the paper trained for a few iterations, evaluated, measured and rendered."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reproduce.config import runs
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_every_run_trains_evaluates_and_is_reported(tmp_path: Path) -> None:
+    for name in ("Makefile", "configs", "reproduce", "paper_tables"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    environment.pop("MFLAGS", None)
+    environment |= {"OMP_NUM_THREADS": "1"}
+    command = ["make", "smoke", f"PYTHON={sys.executable}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in runs():
+        folder = tmp_path / "results" / "smoke" / name / "seed-0"
+        found = json.loads((folder / "result.json").read_text())
+        assert json.loads((folder / "eval-single.json").read_text())["top1_error"] == found["metrics"]["test_error"]
+        assert (
+            len((folder / "responses.csv").read_text().splitlines()) == found["layers"]
+        )  # a 3x3 layer each, and the header
+    page = (tmp_path / "report" / "smoke" / "index.html").read_text()
+    assert "Table 6" in page
+    assert "embedded synthetic images" in page
