@@ -91,7 +91,9 @@ def state_of(artefact: Artefact, results: Results) -> str:
     runs = artefact.runs()
     if not runs:
         return artefact.status
-    done = sum(1 for run in runs if results.seeds.get(run))
+    needs_responses = artefact.spec.get("figure") == "responses"
+    measured = {s.run for s in results.all_seeds if s.responses is not None or not needs_responses}
+    done = len(measured & set(runs))
     return "not run" if not done else "measured" if done == len(runs) else f"{done} of {len(runs)} runs"
 
 

@@ -4,13 +4,16 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reproduce import config
-from reproduce.config import Run
-from reproduce.errors import UserError
-from reproduce.record import say
+from reproduce.errors import CURE, UserError
+
+if TYPE_CHECKING:
+    from reproduce.config import Run
+
+# Packages from outside are imported where they are used: where one lacks, `doctor` still runs and the others say so.
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,9 +25,7 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     common = Parser(add_help=False)
-    common.add_argument(
-        "words", nargs="*", metavar="RUN | key=value", help="run ids (see `runs`) and configuration overrides"
-    )
+    common.add_argument("words", nargs="*", metavar="RUN | key=value", help="run ids (see `runs`) and overrides")
     common.add_argument("--profile", default="paper", help="a file of configs/profiles/ (default: paper)")
     which = common.add_mutually_exclusive_group()
     which.add_argument("--seed", type=int, help="one seed")
@@ -36,11 +37,8 @@ def parser() -> argparse.ArgumentParser:
     for verb, text in VERBS.items():
         sub = verbs.add_parser(verb, parents=[common], help=text)
         if verb in ("evaluate", "responses"):
-            sub.add_argument(
-                "--weights",
-                type=Path,
-                help="a checkpoint instead of the run's own: ours, torchvision's or akamaster's layout",
-            )
+            layouts = "a checkpoint instead of the run's own: ours, torchvision's or akamaster's layout"
+            sub.add_argument("--weights", type=Path, help=layouts)
         if verb == "evaluate":
             sub.add_argument("--protocol", default="single", choices=["single", "10-crop", "multi-scale"])
     verbs.add_parser("doctor", help="is this machine fit for training?")
@@ -60,8 +58,10 @@ VERBS = {
 }
 
 
-def selected(args: argparse.Namespace, all_seeds: bool) -> list[Run]:
+def selected(args: argparse.Namespace, all_seeds: bool) -> "list[Run]":
     """The runs a command line names, one per seed. Errors: UserError when it names none."""
+    from reproduce import config
+
     names = [word for word in args.words if "=" not in word]
     overrides = [word for word in args.words if "=" in word]
     if not names:
@@ -72,14 +72,28 @@ def selected(args: argparse.Namespace, all_seeds: bool) -> list[Run]:
     return [config.resolve(name, args.profile, overrides, seed) for name, seed in pairs]
 
 
+def with_eval(runs: "Sequence[Run]") -> "list[Run]":
+    """The runs under the eval.* values given, in the folder of their training: testing does not move weights."""
+    from reproduce import config
+
+    found = []
+    for run in runs:
+        training = [item for item in run.overrides if not item.startswith("eval.")]
+        trained = config.resolve(run.name, run.base_profile, training, run.seed)
+        found.append(replace(trained, config=replace(trained.config, eval=run.config.eval)))
+    return found
+
+
 def _seeds(args: argparse.Namespace, name: str, overrides: Sequence[str], all_seeds: bool) -> list[int | None]:
+    from reproduce.config import default_seeds
+
     if args.seed is not None:
         return [args.seed]
     if args.seeds is not None:
         return list(range(args.seeds))
     if any(item.startswith("train.seed=") for item in overrides):
         return [None]
-    return list(range(config.default_seeds(name) if all_seeds else 1))
+    return list(range(default_seeds(name) if all_seeds else 1))
 
 
 def _emit(args: argparse.Namespace, value: dict[str, Any], text: str) -> None:
@@ -90,6 +104,7 @@ def _emit(args: argparse.Namespace, value: dict[str, Any], text: str) -> None:
 
 def describe(args: argparse.Namespace) -> int:
     from reproduce import count
+    from reproduce.schema import flatten
     from reproduce.train import build_net
 
     for run in selected(args, all_seeds=False):
@@ -102,7 +117,7 @@ def describe(args: argparse.Namespace) -> int:
         }
         sizes = f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds"
         text = f"{run.name}: {facts['layers']} layers, {sizes}"
-        lines = [f"  {key}: {value}" for key, value in sorted(config.flatten(run.tree()).items())]
+        lines = [f"  {key}: {value}" for key, value in sorted(flatten(run.tree()).items())]
         _emit(args, {"run": run.name, **facts, "config": run.tree()}, "\n".join([text, *lines]))
     return 0
 
@@ -116,7 +131,7 @@ def train(args: argparse.Namespace) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     from reproduce.evaluate import evaluate
 
-    for run in selected(args, all_seeds=args.weights is None):
+    for run in with_eval(selected(args, all_seeds=args.weights is None)):
         found = evaluate(run, args.weights, args.protocol)
         images = f"{found['n']:,} test images ({found['data']['description']})"
         text = f"{run.name} seed {run.seed}: error {found['top1_error']:.2f} % on {images}"
@@ -150,6 +165,7 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def status(args: argparse.Namespace) -> int:
+    from reproduce import config
     from reproduce.plan import status
 
     args.words = [word for word in args.words if "=" not in word] or list(config.runs())
@@ -158,6 +174,8 @@ def status(args: argparse.Namespace) -> int:
 
 
 def profile_name(args: argparse.Namespace) -> int:
+    from reproduce import config
+
     print(config.profile_name(args.profile, [word for word in args.words if "=" in word]))
     return 0
 
@@ -176,6 +194,8 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def runs(args: argparse.Namespace) -> int:
+    from reproduce import config
+
     print("\n".join(config.runs()))
     return 0
 
@@ -185,9 +205,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args, rest = parser().parse_known_args(argv)
     strange = [word for word in rest if word.startswith("-") or not hasattr(args, "words")]
     if strange:
-        raise UserError(
-            f"{args.verb}: {strange[0]}: no such option; `python -m reproduce {args.verb} --help` lists them"
-        )
+        raise UserError(f"{args.verb}: {strange[0]}: no such option; see `python -m reproduce {args.verb} --help`")
     if rest:
         args.words += rest
     return args
@@ -200,10 +218,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = globals()[args.verb.replace("-", "_")]
         return int(command(args))
     except UserError as error:
-        say(str(error))
+        print(error, file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        say(f"{error.name} is not installed: python -m pip install -c constraints.txt -e '.[dev]'")
+        package = (error.name or "").split(".")[0]
+        if package in ("", "reproduce"):
+            raise  # a mistake of ours
+        print(f"{package} is not installed: {CURE}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

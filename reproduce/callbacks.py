@@ -32,10 +32,8 @@ class Keeper(Callback):
         self.folder, self.recipe_hash = folder, recipe_hash
         self.iterations, self.test_every, self.seconds = iterations, test_every, seconds
         self.resumed = 0  # how many times this training was continued
-        self.began, self.spent = (
-            datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            0.0,
-        )  # first start, seconds before this one
+        self.began = datetime.now(timezone.utc).isoformat(timespec="seconds")  # its first start
+        self.spent = 0.0  # seconds before this start
         self.signal = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -89,9 +87,9 @@ class Keeper(Callback):
     def _save_when_due(self, trainer: L.Trainer, module: Classifier, last: bool = False) -> None:
         due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.seconds
         wish = torch.tensor([self.signal, int(due or last)], device=module.device)
-        number, save = (
-            trainer.strategy.reduce(wish, reduce_op="max").tolist() if trainer.world_size > 1 else wish.tolist()
-        )
+        if trainer.world_size > 1:
+            wish = trainer.strategy.reduce(wish, reduce_op="max")
+        number, save = wish.tolist()
         if number or save:
             self.save(trainer, module)
         if number and not last:
@@ -128,8 +126,9 @@ class Progress(Callback):
         self._batch = trainer.datamodule.batch_size  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        if trainer.is_global_zero and time.monotonic() - self._shown_at >= self.seconds:
-            assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, Classifier)
+        ended = pl_module.iteration == self.iterations  # to be told after its test
+        if trainer.is_global_zero and not ended and time.monotonic() - self._shown_at >= self.seconds:
             self._tell(pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

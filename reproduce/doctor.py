@@ -18,6 +18,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from reproduce.errors import CURE
+
 # What the suite was tested with (constraints.txt) and what it is written for.
 SUPPORTED = {
     "torch": ">=2.10,<2.16",
@@ -27,7 +29,6 @@ SUPPORTED = {
 }
 MALICIOUS = {"lightning": ("2.6.2", "2.6.3")}  # releases that stole credentials on import
 PYTHON = (3, 10)
-CURE = "python -m pip install -c constraints.txt -e '.[dev]'"
 
 # CIFAR-10 and its archive take 0.4 GB, the checkpoints of all CIFAR runs about 1 GB (ResNet-1202 alone 0.3 GB).
 DISK_NEEDED, DISK_COMFORTABLE = 1.0, 3.0  # GB

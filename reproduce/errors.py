@@ -1,4 +1,10 @@
-"""The one exception that is the user's to repair."""
+"""The one exception that is the user's to repair, and how an incomplete environment is repaired."""
+
+import sys
+
+# The pins are for Python 3.11 and newer (see the Makefile).
+PINS = "-c constraints.txt " if sys.version_info >= (3, 11) else ""
+CURE = f"python -m pip install {PINS}-e '.[dev]'"
 
 
 class UserError(Exception):

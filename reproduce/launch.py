@@ -100,10 +100,8 @@ def _as_processes(runs: Sequence[Run]) -> int:
                 for slot in range(jobs):
                     if slot not in running and waiting:
                         number, run = waiting.pop(0)
-                        running[slot] = (
-                            _start(run, f"[{number}/{len(runs)}] {run.name} seed {run.seed}", slot, jobs),
-                            run,
-                        )
+                        label = f"[{number}/{len(runs)}] {run.name} seed {run.seed}"
+                        running[slot] = _start(run, label, slot, jobs), run
                 time.sleep(0.5)
                 for slot, (process, run) in list(running.items()):
                     _show(display, run)
@@ -122,17 +120,8 @@ def _as_processes(runs: Sequence[Run]) -> int:
 def _start(run: Run, label: str, slot: int, jobs: int) -> "subprocess.Popen[bytes]":
     e = run.config.execution
     threads = e.threads or max(1, cores() // (jobs * e.devices))
-    words = [
-        sys.executable,
-        "-m",
-        "reproduce",
-        "train",
-        run.name,
-        "--profile",
-        run.base_profile,
-        "--seed",
-        str(run.seed),
-    ]
+    words = [sys.executable, "-m", "reproduce", "train", run.name]
+    words += ["--profile", run.base_profile, "--seed", str(run.seed)]
     words += [item for item in run.overrides if not item.startswith(("execution.jobs=", "execution.threads="))]
     words += ["execution.jobs=1", f"execution.threads={threads}"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}

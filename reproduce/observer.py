@@ -62,7 +62,7 @@ def _start(run: Run, folder: Path, mode: str) -> Logger:
         group=run.name,  # one run serves several tables and figures: they select runs, not the other way round
         job_type="train",
         tags=[run.profile, f"depth {run.config.net.depth}", f"shortcut {run.config.net.shortcut}"],
-        save_dir=str(folder),
+        save_dir=str(folder.resolve()),  # its service keeps the folder in which it was started
         offline=mode == "offline",
         log_model=False,
         resume="allow",

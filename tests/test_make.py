@@ -208,11 +208,13 @@ def test_a_later_stage_that_fails_is_reported(stages: Stages, stage: str) -> Non
 
 # ---- The environment ----
 
-# As python3: makes a virtual environment whose pip does what PIP says (an exit code).
+# As python3: makes a virtual environment of version 3.MINOR whose pip does what PIP says (an exit code).
 SYSTEM_PYTHON = """#!/usr/bin/env bash
 [ "$1" = -c ] && exit "${OLD:-0}"
 mkdir -p .venv/bin
-printf '#!/usr/bin/env bash\\necho "$*" >> pip.log\\nexit $PIP\\n' > .venv/bin/python
+printf '#!/usr/bin/env bash\\n
+[ "$1" = -c ] && exec python3 -c "import sys; sys.version_info = (3, ${MINOR:-11}); $2"
+echo "$*" >> pip.log\\nexit $PIP\\n' > .venv/bin/python
 chmod +x .venv/bin/python
 """
 
@@ -231,7 +233,7 @@ def test_a_fresh_machine_gets_an_environment_once(fresh: Path) -> None:
     assert make("status", "PYTHON3=./python3", folder=fresh, PIP="0").returncode == 0
     calls = (fresh / "pip.log").read_text().splitlines()
     assert calls == [
-        "-m pip install --constraint constraints.txt --editable .[dev]",
+        "-m pip install --editable .[dev] --constraint constraints.txt",
         "-m reproduce status --profile paper",
     ]
     assert stamp.exists()
@@ -239,6 +241,11 @@ def test_a_fresh_machine_gets_an_environment_once(fresh: Path) -> None:
     assert "pip install" not in "".join((fresh / "pip.log").read_text().splitlines()[2:])
     os.utime(fresh / "constraints.txt", (stamp.stat().st_mtime + 10,) * 2)
     assert "pip install" in make("-n", "status", folder=fresh).stdout  # what belongs in it has changed
+
+
+def test_python_3_10_is_installed_without_pins(fresh: Path) -> None:
+    assert make("status", "PYTHON3=./python3", folder=fresh, PIP="0", MINOR="10").returncode == 0
+    assert (fresh / "pip.log").read_text().splitlines()[0] == "-m pip install --editable .[dev]"
 
 
 def test_a_broken_install_is_not_taken_for_done(fresh: Path) -> None:

@@ -1,7 +1,9 @@
 """Weights & Biases: a run each, the whole curve on our own axis, and never in the way of a training."""
 
 import json
-from collections.abc import Callable
+import struct
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +17,31 @@ pytest.importorskip("wandb", reason="wandb is not installed")
 Make = Callable[..., Run]
 
 
-def records(folder: Path) -> list[Any]:
-    """All records of an offline run's .wandb file."""
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
+BLOCK = 32 * 1024
 
-    store = DataStore()
-    store.open_for_scan(str(next(folder.glob("wandb/offline-run-*/*.wandb"))))
-    found = []
-    while (data := store.scan_data()) is not None:
-        record: Any = getattr(wandb_internal_pb2, "Record")()  # noqa: B009 (made at import, unknown to mypy)
-        record.ParseFromString(data)
-        found.append(record)
-    return found
+
+def chunks(content: bytes) -> Iterator[bytes]:
+    """The records of a .wandb file: a log of LevelDB's form, with a header of 7 bytes, in blocks of 32 KiB."""
+    at, parts = 7, b""
+    while at + 7 <= len(content):
+        if BLOCK - at % BLOCK < 7:  # no room for another head in this block
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        parts += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
+
+
+def records(folder: Path) -> list[Any]:
+    """All records of an offline run."""
+    from wandb.proto import wandb_internal_pb2
+
+    make: Any = vars(wandb_internal_pb2)["Record"]  # made at import, unknown to type checkers
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    return [make.FromString(chunk) for chunk in chunks(path.read_bytes())]
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
@@ -65,7 +79,7 @@ def test_the_axis_is_our_iteration(tiny: Make) -> None:
         for r in records(Path("runs") / run.folder)
         if r.HasField("metric")
     }
-    assert metrics["train/*"] == metrics["test/*"] == "iteration"
+    assert metrics.get("train/*") == metrics.get("test/*") == "iteration", metrics
 
 
 def test_online_without_a_key_asks_nothing_and_trains(
@@ -79,14 +93,13 @@ def test_online_without_a_key_asks_nothing_and_trains(
     assert (Path("results") / run.folder / "result.json").is_file()
 
 
-def test_a_missing_server_never_stops_a_training(
-    tiny: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_server_never_stops_a_training(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     run = tiny(overrides=["execution.wandb=online"])
+    began = time.monotonic()
     assert train_all([run]) == 0
-    assert "continuing offline" in capsys.readouterr().err
+    assert time.monotonic() - began < 60
     assert (Path("results") / run.folder / "result.json").is_file()
     assert not [path for path in Path("runs").rglob("*") if path.is_file() and b"0" * 40 in path.read_bytes()]
 
