@@ -274,7 +274,7 @@ def test_jobs_run_side_by_side(tmp_path: Path) -> None:
 
 def test_two_processes_compute_the_training_of_one(tmp_path: Path) -> None:
     """Sec. 4.2's batch over two devices. BN sees what a device holds: equal groups make them comparable."""
-    words = ["net.bn_group=4", "train.iterations=6", "train.milestones=[]", "train.test_every=3"]
+    words = ["net.bn_group=4", "train.lr=0.001", "train.iterations=6", "train.milestones=[]", "train.test_every=3"]
     weights = {}
     for devices in (1, 2):
         place = tmp_path / str(devices)
