@@ -1,4 +1,4 @@
-"""`python -m paper_tables`: runs, render, check, headline, readme. Exit code 0 done, 1 failed, 2 bad input."""
+"""`python -m paper_tables`: runs, render, check, headline, readme, compare. Exit code 0 done, 1 failed, 2 bad input."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     readme = verbs.add_parser("readme", help="put the headline between the markers of a Markdown file")
     readme.add_argument("file", type=Path)
     readme.add_argument("--check", action="store_true", help="change nothing; exit 1 where the file is stale")
-    for verb in (render, check, headline, readme):
+    compare = verbs.add_parser("compare", help="two sets of results: the points their curves have in common")
+    compare.add_argument("other", metavar="PROFILE", help="B; --profile names A")
+    for verb in (render, check, headline, readme, compare):
         verb.add_argument("--profile", default="paper", help="which results (paper)")
         verb.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
     return top
@@ -38,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
-    verb = {"runs": _runs, "render": _render, "check": _check, "headline": _headline, "readme": _readme}[options.verb]
+    verbs = {"runs": _runs, "render": _render, "check": _check, "headline": _headline}
+    verb = (verbs | {"readme": _readme, "compare": _compare})[options.verb]
     try:
         return verb(options)
     except UserError as error:
@@ -133,6 +136,17 @@ def _readme(options: argparse.Namespace) -> int:
         command = f"python -m paper_tables readme {options.file} --profile {options.profile}"
         print(f"{options.file}: the headline is stale; run {command}", file=sys.stderr)
     return 1 if options.check and not fresh else 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from paper_tables import results
+    from paper_tables.compare import compare
+
+    registry = load()
+    names = (options.profile, options.other)
+    table = compare(*(results.read(options.results, registry.check_profile(p, options.results)) for p in names))
+    print(f"{table.caption}\n\n{table.markdown()}", end="")
+    return 0
 
 
 if __name__ == "__main__":

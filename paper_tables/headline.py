@@ -32,7 +32,8 @@ def table6_summary(results: Results, registry: Registry) -> Table:
         for cell in cells:
             if isinstance(cell, Cell):
                 judgement = judge(cell, results, registry)
-                difference = "" if judgement.difference is None else f"{judgement.difference:+.2f}"
+                judged = judgement.difference is not None and judgement.verdict in ("within", "outside")
+                difference = f"{judgement.difference:+.2f}" if judged else ""  # of other conditions: no difference
                 verdict = "" if judgement.measured is None else verdict_text(judgement)
                 rows.append([cell.label, cell.printed, ours_text(judgement, results), difference, verdict])
     columns = ["CIFAR-10", "test error (%) · paper", "ours", "difference", "verdict"]

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from reproduce import checkpoint
 from reproduce.classifier import Classifier
+from reproduce.errors import UserError
 from reproduce.record import say, write_json
 
 
@@ -26,11 +27,24 @@ class Stopped(Exception):
 
 
 class Keeper(Callback):
-    """Continues a training where its newest valid state left it and saves states, all decided by process 0 alone."""
+    """Continues a training where its newest valid state left it and saves states every so many `seconds`.
 
-    def __init__(self, folder: Path, recipe_hash: str, iterations: int, test_every: int, seconds: float):
-        self.folder, self.recipe_hash = folder, recipe_hash
+    Process 0 alone decides what is to be done, and tells the others: done already (as `done` answers), continue from
+    which state, or a user's error, which all of them raise.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe_hash: str,
+        iterations: int,
+        test_every: int,
+        seconds: float,
+        done: Callable[[], bool] = lambda: False,
+    ):
+        self.folder, self.recipe_hash, self.done = folder, recipe_hash, done
         self.iterations, self.test_every, self.seconds = iterations, test_every, seconds
+        self.was_done = False
         self.resumed = 0  # how many times this training was continued
         self.began = datetime.now(timezone.utc).isoformat(timespec="seconds")  # its first start
         self.spent = 0.0  # seconds before this start
@@ -38,15 +52,24 @@ class Keeper(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
-        found = checkpoint.newest(self.folder, self.recipe_hash) if trainer.is_global_zero else None
-        state = trainer.strategy.broadcast(found)  # the state itself: no file needs to be visible to the others
+        error, self.was_done, state = trainer.strategy.broadcast(self._decide() if trainer.is_global_zero else None)
+        if error:
+            raise UserError(error)
         if state is not None:
             self._restore(trainer, pl_module, state)
         self._place(trainer, pl_module)
-        done, every = pl_module.iteration, self.test_every
-        intervals = -(-self.iterations // every) - done // every if done < self.iterations else 0
-        trainer.fit_loop.max_epochs = intervals  # one Lightning epoch is one interval between tests
+        made, every = pl_module.iteration, self.test_every
+        intervals = -(-self.iterations // every) - made // every if made < self.iterations else 0
+        trainer.fit_loop.max_epochs = 0 if self.was_done else intervals  # a Lightning epoch: from one test to the next
         self._saved_at = self._entered = time.monotonic()
+
+    def _decide(self) -> tuple[str | None, bool, dict[str, Any] | None]:
+        """(error, done, state): the state itself, so that no file needs to be visible to the other processes."""
+        try:
+            done = self.done()
+            return None, done, None if done else checkpoint.newest(self.folder, self.recipe_hash)
+        except UserError as error:
+            return str(error), False, None
 
     @property
     def seconds_in_all(self) -> float:

@@ -2,13 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import FrameType
 
 from reproduce import checkpoint
 from reproduce.config import Run
@@ -27,19 +29,21 @@ def train_all(runs: Sequence[Run]) -> int:
 
     Returns the exit code: 0, 1 when a run failed, 2 when the user's input was at fault for all of them, 130 or 143.
     """
+    if outside_launcher():  # the processes of one run must all go through the same list; the first decides for each run
+        return _in_turn(runs)
+    execution = runs[0].config.execution
+    several = len(runs) > 1 and (execution.jobs > 1 or execution.devices * execution.nodes > 1)
+    missing = _missing(runs)
+    return (_as_processes if several else _in_turn)(missing) if missing else 0
+
+
+def _missing(runs: Sequence[Run]) -> list[Run]:
     from reproduce.train import is_done
 
-    open_runs = []
-    for run in runs:
-        if is_done(run):
-            say(f"{run.name} seed {run.seed}: done already, results/{run.folder}")
-        else:
-            open_runs.append(run)
-    if not open_runs:
-        return 0
-    execution = open_runs[0].config.execution
-    several = len(open_runs) > 1 and (execution.jobs > 1 or execution.devices * execution.nodes > 1)
-    return _as_processes(open_runs) if several and not outside_launcher() else _in_turn(open_runs)
+    done = [run for run in runs if is_done(run)]
+    for run in done:
+        say(f"{run.name} seed {run.seed}: done already, results/{run.folder}")
+    return [run for run in runs if run not in done]
 
 
 def _in_turn(runs: Sequence[Run]) -> int:
@@ -94,7 +98,7 @@ def _as_processes(runs: Sequence[Run]) -> int:
     jobs = min(runs[0].config.execution.jobs, len(runs))
     running: dict[int, tuple[subprocess.Popen[bytes], Run]] = {}  # slot -> process
     codes: list[int] = []
-    with Display(jobs) as display:
+    with Display(jobs) as display, _sigterm_as_exception():
         try:
             while waiting or running:
                 for slot in range(jobs):
@@ -108,13 +112,29 @@ def _as_processes(runs: Sequence[Run]) -> int:
                     if process.poll() is not None:
                         codes.append(_ended(process, run))
                         del running[slot]
-        except KeyboardInterrupt:
-            codes.append(130)
+        except (KeyboardInterrupt, _Terminated) as stop:
+            codes.append(130 if isinstance(stop, KeyboardInterrupt) else 143)
             for process, _ in running.values():
                 process.terminate()
             for process, _ in running.values():
                 process.wait()
     return next((code for code in codes if code in (130, 143)), verdict(codes))
+
+
+class _Terminated(Exception):
+    """SIGTERM has come."""
+
+
+@contextmanager
+def _sigterm_as_exception() -> Iterator[None]:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _start(run: Run, label: str, slot: int, jobs: int) -> "subprocess.Popen[bytes]":

@@ -138,14 +138,14 @@ def _quiet() -> None:
 
 
 class Recorder(Callback):
-    """Guards a profile's data, sends the curve to the observer, and keeps time."""
+    """Sends each new point of the curve to the observer."""
 
-    def __init__(self, run: Run, sink: Logger | None):
-        self.run, self.sink = run, sink
-        self.sent = 0
+    def __init__(self, sink: Logger | None):
+        self.sink = sink
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        guard_data(self.run, trainer.datamodule)  # type: ignore[attr-defined]
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        self.sent = len(pl_module.rows)  # those before a continuation were sent then
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
@@ -189,17 +189,21 @@ def train(run: Run, label: str, show: Show) -> None:
     set_threads(config)
     set_precision(config.train.precision)
     sink = observer.logger(run, folder) if is_first_process() else None
-    keeper = Keeper(
-        folder, run.recipe_hash, config.train.iterations, config.train.test_every, config.execution.checkpoint_seconds
-    )
-    progress = Progress(folder, label, config.train.iterations, show)
-    trainer = build_trainer(config, [Recorder(run, sink), keeper, progress], sink)
     data = build_data(config, config.execution.chunk or (50 if on_gpu(config) else 1))
     module = build_classifier(config)
+
+    def done() -> bool:
+        guard_data(run, data)
+        return is_done(run)
+
+    t, seconds = config.train, config.execution.checkpoint_seconds
+    keeper = Keeper(folder, run.recipe_hash, t.iterations, t.test_every, seconds, done)
+    progress = Progress(folder, label, t.iterations, show)
+    trainer = build_trainer(config, [Recorder(sink), keeper, progress], sink)
     summary: dict[str, Any] | None = None
     try:
         trainer.fit(module, datamodule=data)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not keeper.was_done:
             summary = write_result(run, trainer, module, data, keeper)["metrics"]
     finally:
         observer.finish(sink, summary)

@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from paper_tables import claims, headline, measure, registry, results, tables
 from paper_tables.__main__ import main
+from paper_tables.compare import compare
+from paper_tables.results import Results, Seed
 from tests.fake_results import write_run, write_tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -519,3 +522,18 @@ def test_a_laptop_needs_no_training_code() -> None:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not forbidden & {name.split(".")[0] for name in names}, path.name
+
+
+def test_compare_joins_the_points_that_two_curves_share(tmp_path: Path) -> None:
+    seeds = []
+    for iterations in ([40, 80, 120], [80, 120]):
+        curve = pd.DataFrame({"iteration": iterations, "train_error": 50.0, "test_error": 60.0})
+        curve["train_error"] += len(iterations)
+        seeds.append(Seed("cifar10-plain-20", 0, {"provenance": {"precision": "fp32"}}, curve))
+    a, b = (Results(name, {"cifar10-plain-20": [seed]}) for name, seed in zip("ab", seeds, strict=True))
+    rows = list(compare(a, b).body())
+    assert rows == [
+        ["cifar10-plain-20 seed 0", "80", "53.00", "52.00", "-1.00", "60.00", "60.00"],
+        ["cifar10-plain-20 seed 0", "120", "53.00", "52.00", "-1.00", "60.00", "60.00"],
+    ]
+    assert list(compare(a, Results("none")).body()) == []

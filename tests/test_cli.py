@@ -1,0 +1,83 @@
+"""The command line's contract: exit codes, one line on stderr for bad input, JSON as the last line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reproduce.__main__ import main
+from reproduce.display import duration, sentence
+
+TINY = ["--profile", "smoke", "net.depth=8"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train"], "name at least one run"),
+        (["train", "--profile", "smoke"], "name at least one run"),
+        (["train", "cifar10-resnet-21"], "no such run"),
+        (["train", "cifar10-resnet-20", "--profile", "papr"], "no such profile"),
+        (["train", "cifar10-resnet-20", "--seeds", "0"], "--seeds 0"),
+        (["train", "cifar10-resnet-20", "--seed", "one"], "invalid int value"),
+        (["train", "cifar10-resnet-20", "--sed", "1"], "--sed"),
+        (["train", "cifar10-resnet-20", "net.dpth=3"], "net.dpth"),
+        (["train", "cifar10-resnet-20", "execution.devices=3"], "not divisible by 3"),
+        (["train", "cifar10-resnet-20", "--profile", "folder", "data.root=nowhere"], "nowhere"),
+        (["evaluate", "cifar10-resnet-20", *TINY], "no trained weights yet"),
+        (["evaluate", "cifar10-resnet-20", *TINY, "--weights", "none.pt"], "none.pt"),
+        (["evaluate", "cifar10-resnet-20", *TINY, "--protocol", "10-crop"], "10-crop"),
+        (["fly"], "invalid choice"),
+        ([], "required"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(words) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1, errors
+    assert expected in errors[0]
+    assert not (tmp_path / "results").exists()
+
+
+def test_runs_are_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs"]) == 0
+    lines = capsys.readouterr().out.split()
+    assert "cifar10-resnet-110" in lines
+    assert len(lines) == len(set(lines)) == 12
+
+
+def test_describe_ends_with_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe", "cifar10-resnet-56", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["run"], found["layers"], found["parameters"]) == ("cifar10-resnet-56", 56, 853_018)
+    assert found["multiply_adds"] == pytest.approx(125.49e6, rel=1e-4)  # facts of Sec. 4.2's nets at 32x32
+
+
+def test_plan_and_status_read_only(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["plan", "cifar10-resnet-20", "cifar10-resnet-110", "--profile", "smoke"]) == 0
+    plan = capsys.readouterr().out
+    assert plan.count("cifar10-resnet-110") == 5  # seeds
+    assert "total:" in plan
+    assert main(["status", "--profile", "smoke"]) == 0
+    assert capsys.readouterr().out.count("not run") == 16  # 11 runs and five seeds of ResNet-110
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_profile_name_says_where_results_go(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile-name", "--profile", "short", "train.precision=fp32"]) == 0
+    assert capsys.readouterr().out.startswith("short+")
+
+
+def test_progress_reads_as_a_sentence() -> None:
+    report = {"label": "[1/2] cifar10-plain-20 seed 0", "iteration": 120, "iterations": 640, "train_error": 45.06}
+    report |= {"test_error": None, "images_per_second": 1331.4, "eta_seconds": 200}
+    expected = "iteration 120/640, training error 45.1 %, test error -, 1,331 images/s, ETA 3:20"
+    assert sentence(report) == f"[1/2] cifar10-plain-20 seed 0: {expected}"
+    assert [duration(x) for x in (None, 59, 3725)] == ["-", "0:59", "1:02:05"]
