@@ -122,13 +122,14 @@ status: $(INSTALLED) ## How far the runs of PROFILE are
 	@$(REPRODUCE) status $(OPTIONS)
 
 ##@ Develop
+test test-all: export OMP_NUM_THREADS = 1  # tiny tensors, two tests at a time
 test: $(INSTALLED)   ## Lint, types, tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest -m "not slow" -n 2
 test-all: $(INSTALLED) ## Every test, the slow ones too
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2
 smoke:               ## A few iterations of every run, evaluated and rendered (part of `make test`)
 bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
 	@$(REPRODUCE) bench

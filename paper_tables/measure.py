@@ -21,6 +21,7 @@ class Conditions:
     budgets: tuple[tuple[int, int], ...]  # (iterations, iterations of the paper)
     batches: tuple[tuple[int, int], ...]  # (images per iteration, the same in the paper)
     precisions: tuple[str, ...]
+    normalised: tuple[int, ...] = ()  # images that batch normalisation sees together: 128 on one device, 64 on two
 
     @property
     def mixed(self) -> list[str]:
@@ -30,6 +31,7 @@ class Conditions:
             "iterations": self.budgets,
             "batch": self.batches,
             "precision": self.precisions,
+            "images per batch normalisation": self.normalised,
         }
         return [name for name, values in named.items() if len(set(values)) > 1]
 
@@ -111,7 +113,14 @@ def conditions_of(seeds: Iterable[Seed], registry: Registry) -> Conditions:
         budgets=_distinct((int(s.result["iterations"]), registry.length(s.run)) for s in seeds),
         batches=_distinct((_batch(s, registry), registry.batch(s.run)) for s in seeds),
         precisions=_distinct(s.provenance["precision"] for s in seeds),
+        normalised=_distinct(_normalised(s, registry) for s in seeds),
     )
+
+
+def _normalised(seed: Seed, registry: Registry) -> int:
+    """Images that batch normalisation took together: a group, or what one of the processes held."""
+    group = seed.provenance.get("bn_group", "device")
+    return group if isinstance(group, int) else _batch(seed, registry) // int(seed.provenance.get("processes", 1))
 
 
 def _batch(seed: Seed, registry: Registry) -> int:

@@ -537,3 +537,18 @@ def test_compare_joins_the_points_that_two_curves_share(tmp_path: Path) -> None:
         ["cifar10-plain-20 seed 0", "120", "53.00", "52.00", "-1.00", "60.00", "60.00"],
     ]
     assert list(compare(a, Results("none")).body()) == []
+
+
+def test_seeds_whose_batch_normalisation_differs_are_not_one_number(tmp_path: Path) -> None:
+    loaded = registry.load()
+    one = {"data": {"fingerprint": "f", "official": True}, "precision": "fp32", "processes": 1, "bn_group": "device"}
+    found = [{**one}, {**one, "processes": 2}, {**one, "bn_group": 64}]
+    seeds = [Seed("cifar10-resnet-110", k, {"provenance": p, "iterations": 64000}) for k, p in enumerate(found)]
+    assert measure.conditions_of(seeds[:2], loaded).mixed == ["images per batch normalisation"]
+    assert measure.conditions_of(seeds[1:], loaded).mixed == []  # 64 on each of two devices is groups of 64
+
+
+def test_the_readmes_headline_is_what_the_committed_results_say() -> None:
+    root = Path(__file__).resolve().parent.parent
+    arguments = ["--profile", "short-folder+bb69a637", "--results", str(root / "results"), "--check"]
+    assert main(["readme", str(root / "README.md"), *arguments]) == 0
