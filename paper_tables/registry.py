@@ -137,6 +137,12 @@ class Registry:
             f"unknown profile '{profile}'{guess(profile, list(self.profiles))}; known: {', '.join(self.profiles)}"
         )
 
+    def profile_words(self, profile: str) -> str:
+        """What a profile is, in a sentence; of <profile>+<hash8> only that the command line changed it."""
+        base, plus, _ = profile.partition("+")
+        changed = f"`{base}` with values of its own, which the command of each training names"
+        return changed if plus else self.profiles.get(base, "a profile of your own")
+
     def length(self, run: str) -> int:
         """Iterations of the full training of this run in the paper."""
         return self.lengths[run.partition("-")[0]]

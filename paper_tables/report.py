@@ -163,7 +163,7 @@ def _page(sections: list[Section], verdicts: list[Verdict], results: Results, re
     groups = [(word, [v for v in verdicts if v.word == word]) for word in headline.WORDS]
     return {
         "profile": results.profile,
-        "profile_words": registry.profiles.get(results.profile.partition("+")[0], "a profile of your own"),
+        "profile_words": registry.profile_words(results.profile),
         "seen": seen,
         "caveat": ""
         if seen is None or (results.profile == "paper" and seen.as_paper)
