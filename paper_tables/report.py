@@ -60,7 +60,7 @@ def _section(artefact: Artefact, results: Results, registry: Registry, folder: P
         artefact=artefact,
         table=artefact_table(artefact, results, registry),
         drawing=drawing,
-        command=make_command(artefact, results.profile),
+        command=make_command(artefact, results),
         missing=missing_commands(artefact, results),
         seeds=seeds,
         conditions=conditions,
@@ -69,13 +69,22 @@ def _section(artefact: Artefact, results: Results, registry: Registry, folder: P
     )
 
 
-def make_command(artefact: Artefact, profile: str) -> str:
-    return f"make {artefact.target} PROFILE={profile.partition('+')[0]}"
+def make_command(artefact: Artefact, results: Results) -> str:
+    changed = overrides(results)
+    values = f' SET="{changed}"' if changed else ""
+    return f"make {artefact.target} PROFILE={results.profile.partition('+')[0]}{values}"
+
+
+def overrides(results: Results) -> str:
+    """The recipe values that the command line changed in a profile <profile>+<hash8>: those of its first training."""
+    words = results.all_seeds[0].provenance.get("command", "").split() if results.all_seeds else []
+    kept = [word for word in words if "=" in word and not word.startswith(("data.root=", "execution."))]
+    return " ".join(kept) if "+" in results.profile else ""
 
 
 def missing_commands(artefact: Artefact, results: Results) -> list[str]:
     """What to type for each number of a trainable artefact that is not there yet."""
-    option = f"--profile {results.profile.partition('+')[0]}"
+    option = f"--profile {results.profile.partition('+')[0]} {overrides(results)}".rstrip()
     commands = []
     for run in artefact.runs():
         seeds = results.seeds.get(run, [])

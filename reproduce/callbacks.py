@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from reproduce import checkpoint
 from reproduce.classifier import Classifier
 from reproduce.errors import UserError
-from reproduce.record import say, write_json
+from reproduce.record import commit, say, write_json
 
 
 class Stopped(Exception):
@@ -48,6 +48,7 @@ class Keeper(Callback):
         self.resumed = 0  # how many times this training was continued
         self.began = datetime.now(timezone.utc).isoformat(timespec="seconds")  # its first start
         self.spent = 0.0  # seconds before this start
+        self.commit = commit()  # at the start: the tree may move on while a training runs
         self.signal = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -81,6 +82,8 @@ class Keeper(Callback):
         trainer.optimizers[0].load_state_dict(state["optimizer"])
         module.restore(state, trainer.global_rank, trainer.world_size)
         self.resumed, self.began, self.spent = state["resumed"] + 1, state["began"], state["spent"]
+        if self.commit != tuple(state["commit"]):  # not the work of one clean commit
+            self.commit = self.commit[0], True
         if trainer.is_global_zero:
             say(f"{self.folder}: continuing at iteration {module.iteration} of {self.iterations}")
 
@@ -127,7 +130,7 @@ class Keeper(Callback):
                 "began": self.began,
                 "spent": self.seconds_in_all,
             }
-            state |= progress
+            state |= {"commit": self.commit, **progress}
             state |= {"net": module.net.state_dict(), "optimizer": trainer.optimizers[0].state_dict()}
             checkpoint.save(self.folder, state)
         self._saved_at = time.monotonic()

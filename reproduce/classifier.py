@@ -103,6 +103,15 @@ class Classifier(L.LightningModule):
                 self.warmup_over = self.iteration
             self.warmup = Sums()
 
+    def on_validation_epoch_start(self) -> None:
+        """All processes test the net that will be saved: with the BN statistics of process 0, as DDP documents them.
+
+        Manual optimisation leaves DDP's own broadcast of buffers switched off after the first batch (lightning 2.6).
+        """
+        if self.trainer.world_size > 1:
+            for buffer in self.net.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
         if len(labels):

@@ -120,6 +120,8 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
     for item in items:
         if "=" not in item:
             raise UserError(f"{item}: expected a run id or key=value")
+        if "." not in item.partition("=")[0]:
+            raise UserError(f"{item}: expected section.key=value, as in train.lr=0.05")
         if "${" in item:  # could pull a secret of the environment into a recorded configuration
             raise UserError(f"command line: {item.split('=')[0]}: interpolations (${{...}}) are not taken here")
     try:
@@ -131,26 +133,34 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
 
 
 def profile_layer(profile: str) -> tuple[str, dict[str, Any]]:
+    names = sorted(path.stem for path in (CONFIGS / "profiles").glob("*.yaml"))
+    if profile not in names:
+        raise UserError(f"--profile {profile}: no such profile; there are {', '.join(names)}")
     path = CONFIGS / "profiles" / f"{profile}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise UserError(f"--profile {profile}: no such profile; there are {names}")
     return str(path.relative_to(CONFIGS.parent)), _read(path)
 
 
 def profile_name(profile: str, overrides: Sequence[str], recipe: str = "cifar10") -> str:
     """The folder of a profile's results: `paper`, or `paper+<hash8>` once the command line changes a recipe value.
 
-    A seed is no change (seeds share a folder), nor is a value that the profile has anyway.
+    A seed is no change (seeds share a folder), nor is a value that the profile and all runs have anyway.
     """
     path = CONFIGS / f"{recipe}.yaml"
     base = [(path.name, _read(path)), profile_layer(profile)]
     before = flatten(OmegaConf.to_container(_merge(base), resolve=False, enum_to_str=True))  # type: ignore[arg-type]
     merged = _merge([*base, ("command line", parse_overrides(overrides))])
     after = flatten(OmegaConf.to_container(merged, resolve=False, enum_to_str=True))  # type: ignore[arg-type]
+    given = flatten(parse_overrides(overrides))
     changed = {key: value for key, value in after.items() if _is_recipe(key) and value != before[key]}
+    changed |= {key: after[key] for key in given if _is_recipe(key) and _some_run_differs(key, after[key])}
     changed.pop("train.seed", None)
     return f"{profile}+{digest(changed)[:8]}" if changed else profile
+
+
+def _some_run_differs(key: str, value: Any) -> bool:
+    """Whether a run's own line has another value: warmup_lr=0 is the recipe's, but a change to ResNet-110."""
+    part, _, name = key.partition(".")
+    return any(entry.get(part, {}).get(name, value) != value for entry in runs().values())
 
 
 def resolve(name: str, profile: str = "paper", overrides: Sequence[str] = (), seed: int | None = None) -> Run:

@@ -30,11 +30,21 @@ def train_all(runs: Sequence[Run]) -> int:
     Returns the exit code: 0, 1 when a run failed, 2 when the user's input was at fault for all of them, 130 or 143.
     """
     if outside_launcher():  # the processes of one run must all go through the same list; the first decides for each run
+        _check_world(runs[0])
         return _in_turn(runs)
     execution = runs[0].config.execution
     several = len(runs) > 1 and (execution.jobs > 1 or execution.devices * execution.nodes > 1)
     missing = _missing(runs)
     return (_as_processes if several else _in_turn)(missing) if missing else 0
+
+
+def _check_world(run: Run) -> None:
+    """As many processes must have been started as the configuration says, else each would train on its own."""
+    execution = run.config.execution
+    started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1"))
+    if started != execution.devices * execution.nodes:
+        asked = f"execution.devices={execution.devices} execution.nodes={execution.nodes}"
+        raise UserError(f"{started} processes were started for {asked}; name what the launcher starts")
 
 
 def _missing(runs: Sequence[Run]) -> list[Run]:
@@ -51,7 +61,7 @@ def _in_turn(runs: Sequence[Run]) -> int:
     for number, run in enumerate(runs, 1):
         label = os.environ.get("REPRODUCE_LABEL") or f"[{number}/{len(runs)}] {run.name} seed {run.seed}"
         codes.append(_one(run, label))
-        if codes[-1] in (130, 143):
+        if codes[-1] in (130, 143) or (codes[-1] and outside_launcher()):  # the launcher ends the other processes
             return codes[-1]
     return verdict(codes)
 
@@ -145,8 +155,9 @@ def _start(run: Run, label: str, slot: int, jobs: int) -> "subprocess.Popen[byte
     words += [item for item in run.overrides if not item.startswith(("execution.jobs=", "execution.threads="))]
     words += ["execution.jobs=1", f"execution.threads={threads}"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}
-    if e.devices == 1 and jobs > 1 and (gpus := _visible_gpus()):
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    if jobs > 1 and e.nodes == 1 and (gpus := _visible_gpus()):
+        own = [gpus[(slot * e.devices + i) % len(gpus)] for i in range(e.devices)]
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
     log = RUNS / run.folder / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:

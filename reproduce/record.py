@@ -58,6 +58,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise UserError(f"{path}: not a result file ({error}); move it away and run again") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a result file (no JSON object); move it away and run again")
+    if not isinstance(value.get("provenance", {}), dict) or not isinstance(value.get("metrics", {}), dict):
+        raise UserError(f"{path}: not a result file (provenance or metrics are no objects); move it away and run again")
     return value
 
 
@@ -123,17 +125,18 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
 
 
-def provenance(run: Run, *, data: Mapping[str, object], device: torch.device, processes: int) -> dict[str, Any]:
+def provenance(
+    run: Run, *, data: Mapping[str, object], device: torch.device, processes: int, code: tuple[str | None, bool]
+) -> dict[str, Any]:
     """Where a number comes from. No host or user name, no path of this machine, never sys.argv."""
     tree = run.tree()
     tree["data"]["root"] = "$DATA"
-    revision, dirty = commit()
     return {
         "config": tree,
         "recipe_hash": run.recipe_hash,
         "command": run.command(),
-        "commit": revision,
-        "dirty": dirty,
+        "commit": code[0],
+        "dirty": code[1],
         "versions": versions(),
         "device": device_name(device),
         "precision": run.config.train.precision,

@@ -236,7 +236,9 @@ def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Cifar10
     if module.tested not in (0, data.n_test):
         raise RuntimeError(f"{module.tested} test images were counted instead of {data.n_test}")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    origin = provenance(run, data=data_provenance(data), device=module.device, processes=trainer.world_size)
+    origin = provenance(
+        run, data=data_provenance(data), device=module.device, processes=trainer.world_size, code=keeper.commit
+    )
     origin |= {"start": keeper.began, "end": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     origin |= {"hours": round(keeper.seconds_in_all / 3600, 4), "resumed": keeper.resumed}
     result = {

@@ -24,6 +24,13 @@ class Compare(Callback):
 
     def __init__(self) -> None:
         self.equal: list[bool] = []
+        self.tested_alike: list[bool] = []
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        own = torch.cat([b.double().flatten() for b in pl_module.buffers()])
+        everyone = pl_module.all_gather(own)
+        assert isinstance(everyone, torch.Tensor)
+        self.tested_alike.append(bool((everyone == everyone[0]).all()))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         own = torch.cat([p.detach().flatten() for p in pl_module.parameters()])
@@ -48,6 +55,7 @@ def main(raw: bool) -> None:
         found = {
             "batches": len(compare.equal),
             "equal": all(compare.equal),
+            "tested_alike": all(compare.tested_alike),
             "counted": module.tested,
             "n_test": data.n_test,
         }

@@ -82,6 +82,12 @@ def test_overrides_of_the_recipe_have_a_folder_of_their_own() -> None:
     assert changed != profile_name("paper", ["train.precision=tf32"])
 
 
+def test_what_is_a_change_to_one_run_has_a_folder_of_its_own() -> None:
+    """No warm-up is the recipe's own value, but not ResNet-110's."""
+    assert resolve("cifar10-resnet-110", overrides=["train.warmup_lr=0"]).profile.startswith("paper+")
+    assert resolve("cifar10-resnet-110", overrides=["train.lr=0.1"]).profile == "paper"
+
+
 def test_execution_is_recorded_but_not_hashed() -> None:
     plain, moved = (
         resolve("cifar10-resnet-20"),
@@ -112,8 +118,8 @@ def test_execution_is_recorded_but_not_hashed() -> None:
         ("data.mean=[0.5,0.5]", "TupleConfig"),
         ("data.root=${oc.env:HOME}", "data.root"),
         ("execution.devices=3", "train.batch_size"),
-        ("speed=9", "speed"),
-        ("train=3", "Train"),
+        ("speed.limit=9", "speed"),
+        ("train=3", "section.key=value"),
         ("train.lr=[1", "flow sequence"),
     ],
 )
@@ -125,7 +131,12 @@ def test_bad_values_are_one_line_naming_the_key(override: str, key: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "profile", "word"), [("cifar10-resnet-21", "paper", "no such run"), ("cifar10-plain-20", "papr", "papr")]
+    ("name", "profile", "word"),
+    [
+        ("cifar10-resnet-21", "paper", "no such run"),
+        ("cifar10-plain-20", "papr", "papr"),
+        ("cifar10-plain-20", "../cifar10", "no such profile"),
+    ],
 )
 def test_unknown_names_are_one_line(name: str, profile: str, word: str) -> None:
     with pytest.raises(UserError, match=word):

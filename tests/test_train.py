@@ -19,6 +19,7 @@ from reproduce import checkpoint
 from reproduce.callbacks import Keeper
 from reproduce.classifier import SGD
 from reproduce.config import Run
+from reproduce.errors import UserError
 from reproduce.launch import train_all, verdict
 from tests.conftest import TINY
 
@@ -229,10 +230,34 @@ def test_a_folder_is_trained_by_one_process(tiny: Make, capsys: pytest.CaptureFi
     assert train_all([run]) == 0
 
 
+def test_a_result_file_of_another_form_is_one_line(tiny: Make) -> None:
+    run = tiny()
+    path = Path("results") / run.folder / "result.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"provenance": 3}')
+    with pytest.raises(UserError, match="not a result file"):
+        train_all([run])
+
+
+def test_an_outside_launcher_must_start_what_is_configured(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="2 processes were started for execution.devices=1"):
+        train_all([tiny()])
+
+
 def start(tmp_path: Path, *words: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "reproduce", "train", "cifar10-resnet-20", "--profile", "smoke", *TINY, *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def evaluated(tmp_path: Path, *words: str) -> float:
+    command = [sys.executable, "-m", "reproduce", "evaluate", "cifar10-resnet-20", "--profile", "smoke", *TINY, *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, "--json"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return float(json.loads(done.stdout.splitlines()[-1])["top1_error"])
 
 
 def wait_for_a_state(tmp_path: Path, process: "subprocess.Popen[str]") -> None:
@@ -285,6 +310,8 @@ def test_two_processes_compute_the_training_of_one(tmp_path: Path) -> None:
         assert len(list(place.glob("results/*/*/*/result.json"))) == 1
         found = json.loads(next(place.glob("results/*/*/*/result.json")).read_text())
         assert (found["provenance"]["processes"], found["n_test"]) == (devices, 30)
+        again = evaluated(place, *words)
+        assert again == found["metrics"]["test_error"]  # the net that is saved is the one that was tested
         weights[devices] = load_file(next(place.glob("runs/*/*/*/final.safetensors")))
     for name, one in weights[1].items():
         if "running" not in name and "num_batches" not in name:  # these are of process 0's groups alone
