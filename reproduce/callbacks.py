@@ -53,7 +53,8 @@ class Keeper(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
-        error, self.was_done, state = trainer.strategy.broadcast(self._decide() if trainer.is_global_zero else None)
+        decision = self._decide() if trainer.is_global_zero else (None, False, None)
+        error, self.was_done, state = trainer.strategy.broadcast(decision)
         if error:
             raise UserError(error)
         if state is not None:
