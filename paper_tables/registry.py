@@ -140,7 +140,7 @@ class Registry:
     def profile_words(self, profile: str) -> str:
         """What a profile is, in a sentence; of <profile>+<hash8> only that the command line changed it."""
         base, plus, _ = profile.partition("+")
-        changed = f"`{base}` with values of its own, which the command of each training names"
+        changed = f"{base} with values of its own, which the command of each training names"
         return changed if plus else self.profiles.get(base, "a profile of your own")
 
     def length(self, run: str) -> int:

@@ -41,7 +41,13 @@ def records(folder: Path) -> list[Any]:
 
     make: Any = vars(wandb_internal_pb2)["Record"]  # made at import, unknown to type checkers
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    return [make.FromString(chunk) for chunk in chunks(path.read_bytes())]
+    end = time.monotonic() + 60
+    while time.monotonic() < end:  # its service may write the last block after `finish` has returned
+        found = [make.FromString(chunk) for chunk in chunks(path.read_bytes())]
+        if found and found[-1].HasField("exit"):
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"{path}: not ended")
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
