@@ -13,7 +13,7 @@ from reproduce.data.folder import read_folder
 from reproduce.data.images import Images
 from reproduce.data.keyed import epoch_order
 from reproduce.data.official import download_official, read_official
-from reproduce.data.stream import Batch, Stream
+from reproduce.data.stream import Batch, Stream, next_multiple
 from reproduce.data.synthetic import read_synthetic
 from reproduce.errors import UserError
 
@@ -161,10 +161,10 @@ class Cifar10(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Iteration numbers from `start_iteration` to the next multiple of `test_every`, or to `iterations`."""
-        end = min(_next_multiple(self.start_iteration, self.test_every), self.iterations)
+        end = min(next_multiple(self.start_iteration, self.test_every), self.iterations)
         items, i = [], self.start_iteration
         while i < end:
-            stop = min(i + self.chunk, _next_multiple(i, WINDOW), end)
+            stop = min(i + self.chunk, next_multiple(i, WINDOW), end)
             items.append(torch.arange(i, stop))
             i = stop
         return _loader(items)
@@ -208,11 +208,6 @@ class Cifar10(L.LightningDataModule):
 
 def _sizes(images: Images) -> tuple[int, int]:
     return len(images.train_labels), len(images.test_labels)
-
-
-def _next_multiple(i: int, of: int) -> int:
-    """The smallest multiple of `of` above i."""
-    return (i // of + 1) * of
 
 
 def _loader(items: list[Any]) -> DataLoader[Any]:

@@ -11,37 +11,26 @@ Batch = tuple[Tensor, Tensor]
 CACHED_ORDERS = 4
 
 
-class Stream:
-    """Position p = iteration · batch_size + j of the stream is image order(p // N)[p % N] of the N training images.
+class Order:
+    """Position p = iteration · batch_size + j of the stream is image order(p // n)[p % n] of the n training images.
 
-    So each image comes once per epoch, none is dropped, and a batch may span two epochs. Image, crop and flip depend on
-    (seed, iteration, j) alone: neither on the number of processes nor on where a run was interrupted.
+    So each image comes once per epoch, none is dropped, and a batch may span two epochs. The image depends on (seed,
+    iteration, j) alone: neither on the number of processes nor on where a run was interrupted.
     """
 
-    def __init__(
-        self, images: Tensor, labels: Tensor, offset: Tensor, divisor: Tensor, *, batch_size: int, seed: int
-    ) -> None:
-        self.n, self.batch_size, self.seed = len(labels), batch_size, seed
-        self._parts = images, labels, offset, divisor
-        self._on_device: dict[torch.device, tuple[Tensor, ...]] = {}
+    def __init__(self, n: int, *, batch_size: int, seed: int) -> None:
+        self.n, self.batch_size, self.seed = n, batch_size, seed
         self._orders: dict[tuple[int, torch.device], Tensor] = {}
 
-    def batches(self, iterations: Tensor, rank: int, world: int, device: torch.device) -> list[Batch]:
-        """The share of process `rank` of consecutive iterations [k], made in one go on `device`.
+    def positions(self, rank: int, world: int, device: torch.device) -> Tensor:
+        """The positions j [b] of each iteration that are the share of process `rank`, with b = batch_size / world.
 
-        Returns k pairs: x float32 [b, 3, 32, 32] normalised and augmented, y int64 [b], with b = batch_size / world.
         Raises UserError when batch_size is not a multiple of `world`.
         """
         if self.batch_size % world:
             raise UserError(f"train.batch_size: {self.batch_size} is not divisible by {world} processes")
         b = self.batch_size // world
-        j = torch.arange(rank * b, (rank + 1) * b, device=device)
-        images, labels, offset, divisor = self._resident(device)
-        index = self.indices(iterations, j).flatten()
-        moves = augment.draw(self.seed, iterations.to(device)[:, None], j)
-        x = augment.normalize(images.index_select(0, index), offset, divisor)
-        x = augment.crop_flip(x, *(move.flatten() for move in moves))
-        return list(zip(x.split(b), labels[index].split(b), strict=True))
+        return torch.arange(rank * b, (rank + 1) * b, device=device)
 
     def indices(self, iterations: Tensor, j: Tensor) -> Tensor:
         """Index of the training image at each position: iterations [k], on the CPU, and j [b] → [k, b], where j is."""
@@ -60,8 +49,38 @@ class Stream:
             self._orders[key] = epoch_order(self.seed, epoch, self.n, device)
         return self._orders[key]
 
+
+class Stream(Order):
+    """The images too, whole on the training device: crop and flip depend on (seed, iteration, j) as the order does."""
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, offset: Tensor, divisor: Tensor, *, batch_size: int, seed: int
+    ) -> None:
+        super().__init__(len(labels), batch_size=batch_size, seed=seed)
+        self._parts = images, labels, offset, divisor
+        self._on_device: dict[torch.device, tuple[Tensor, ...]] = {}
+
+    def batches(self, iterations: Tensor, rank: int, world: int, device: torch.device) -> list[Batch]:
+        """The share of process `rank` of consecutive iterations [k], made in one go on `device`.
+
+        Returns k pairs: x float32 [b, 3, 32, 32] normalised and augmented, y int64 [b], with b = batch_size / world.
+        Raises UserError when batch_size is not a multiple of `world`.
+        """
+        j = self.positions(rank, world, device)
+        images, labels, offset, divisor = self._resident(device)
+        index = self.indices(iterations, j).flatten()
+        moves = augment.draw(self.seed, iterations.to(device)[:, None], j)
+        x = augment.normalize(images.index_select(0, index), offset, divisor)
+        x = augment.crop_flip(x, *(move.flatten() for move in moves))
+        return list(zip(x.split(len(j)), labels[index].split(len(j)), strict=True))
+
     def _resident(self, device: torch.device) -> tuple[Tensor, ...]:
         """Images, labels, offset and divisor on `device`, moved there once."""
         if device not in self._on_device:
             self._on_device[device] = tuple(part.to(device) for part in self._parts)
         return self._on_device[device]
+
+
+def next_multiple(i: int, of: int) -> int:
+    """The smallest multiple of `of` above i."""
+    return (i // of + 1) * of

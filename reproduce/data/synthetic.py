@@ -70,12 +70,12 @@ def _draw(form: Form, split: int, index: Tensor) -> Tensor:
     contrasting = colour + CONTRAST + (255 - BACKGROUND - CONTRAST) * u[:, 5:8]
     radius = RADIUS[0] + (RADIUS[1] - RADIUS[0]) * u[:, 8]
     x0, y0, tilt = SHIFT * (2 * u[:, 9] - 1), SHIFT * (2 * u[:, 10] - 1), TILT * (2 * u[:, 11] - 1)
-    image = _paint(image, contrasting, _cover(form, x - x0, y - y0, torch.ones_like(tilt), tilt, radius))
+    image = paint(image, contrasting, cover_of(form, x - x0, y - y0, torch.ones_like(tilt), tilt, radius))
 
     x0, y0 = SIZE / 3 * (2 * u[:, 12] - 1), SIZE / 3 * (2 * u[:, 13] - 1)
     a, b = 2 * u[:, 14] - 1, 2 * u[:, 15] - 1 + 2**-25  # any direction; never both 0
-    bar = _cover(_bar, x - x0, y - y0, a, b, BAR / 2)
-    image = _paint(image, 256 * u[:, 16:19], bar * (u[:, 19] < BAR_SHARE))
+    bar = cover_of(_bar, x - x0, y - y0, a, b, BAR / 2)
+    image = paint(image, 256 * u[:, 16:19], bar * (u[:, 19] < BAR_SHARE))
     return (image + _noise(u[:, 20:22].flatten(1))).clamp(0, 255).to(torch.uint8)
 
 
@@ -84,12 +84,12 @@ def _uniform(*words: int | Tensor) -> Tensor:
     return (hash32(KEY, *words) >> 8).float() / 2**24
 
 
-def _paint(image: Tensor, colour: Tensor, cover: Tensor) -> Tensor:
+def paint(image: Tensor, colour: Tensor, cover: Tensor) -> Tensor:
     """colour [n, 3, 1, 1] over image [n, 3, 32, 32] where cover [n, 32, 32] is 1."""
     return image + (colour - image) * cover[:, None]
 
 
-def _cover(form: Form, x: Tensor, y: Tensor, a: Tensor, b: Tensor, radius: Tensor | float) -> Tensor:
+def cover_of(form: Form, x: Tensor, y: Tensor, a: Tensor, b: Tensor, radius: Tensor | float) -> Tensor:
     """Share of each pixel that the form covers, [n, 32, 32], by its distance to the outline; (a, b) is its u axis."""
     length = (a * a + b * b).sqrt()
     cos, sin = a / length, b / length

@@ -1,0 +1,173 @@
+"""ImageNet's folders: train/<wnid>/* and val/<wnid>/*, or val/* with val_labels.txt. Listed, not decoded.
+
+val_labels.txt lies beside val/ and has a line for each image: `ILSVRC2012_val_00000001.JPEG n01751748`.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reproduce.errors import UserError
+
+LABELS = "val_labels.txt"
+OFFICIAL_SIZES = 1_281_167, 50_000
+OFFICIAL_CLASSES = 1000
+# SHA-256 of the 1000 wnids of ILSVRC-2012, sorted and joined by "\n", without one at the end.
+OFFICIAL_WNIDS = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"
+LISTERS = 16  # threads: on a network drive listing is waiting
+LAYOUT = "data.root needs train/<wnid>/* and val/<wnid>/*, or val/* with val_labels.txt"
+HELP = "`make check-data DATA=...` says what is missing and how to get it"
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files of one set, sorted by class and name: names relative to `folder` as bytes [n] (a million Python
+    strings would be copied into every loader worker), labels int64 [n], sizes in bytes int64 [n]."""
+
+    folder: Path
+    names: np.ndarray
+    labels: Tensor
+    sizes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, index: int) -> Path:
+        return self.folder / os.fsdecode(bytes(self.names[index]))
+
+    def take(self, index: Tensor) -> "Files":
+        chosen = index.numpy()
+        return replace(self, names=self.names[chosen], labels=self.labels[index], sizes=self.sizes[chosen])
+
+    def first_per_class(self, k: int) -> "Files":
+        """The first k images of each class; all of a class that has fewer."""
+        _, start = np.unique(self.labels.numpy(), return_index=True)
+        rank = np.arange(len(self)) - np.repeat(start, np.diff([*start, len(self)]))
+        return self.take(torch.from_numpy(np.flatnonzero(rank < k)))
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Both sets, labelled by the position of their class in `classes` (sorted wnids)."""
+
+    classes: list[str]
+    train: Files
+    test: Files
+
+    def subset(self, k: int) -> "Tree":
+        return replace(self, train=self.train.first_per_class(k), test=self.test.first_per_class(k))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over set, class, file name and size of every image: "sha256:<64 digits>". No image is opened.
+
+        The same for both layouts of val/.
+        """
+        digest = hashlib.sha256()
+        for name, files in (("train", self.train), ("val", self.test)):
+            for path, label, size in zip(files.names, files.labels.tolist(), files.sizes.tolist(), strict=True):
+                line = f"{name}/{self.classes[label]}/".encode() + bytes(path).split(b"/")[-1] + f" {size}\n".encode()
+                digest.update(line)
+        return f"sha256:{digest.hexdigest()}"
+
+    def is_official(self) -> bool:
+        """By class names and numbers of images."""
+        return wnids_sha256(self.classes) == OFFICIAL_WNIDS and (len(self.train), len(self.test)) == OFFICIAL_SIZES
+
+
+def wnids_sha256(wnids: list[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(wnids)).encode()).hexdigest()
+
+
+def read_tree(root: str | Path) -> Tree:
+    """List both sets. Raises UserError, naming the path, for a missing folder, an empty class, classes that differ
+    between train and val, and an image of a flat val/ without a label."""
+    folder = Path(root).expanduser()
+    classes, train = read_classes(folder / "train")
+    if not class_folders(folder / "val"):
+        return Tree(classes, train, _read_flat(folder, classes))
+    others, test = read_classes(folder / "val")
+    if others != classes:
+        differ = sorted(set(classes) ^ set(others))
+        shown = ", ".join(differ[:3]) + (f" and {len(differ) - 3} more" if len(differ) > 3 else "")
+        raise UserError(f"{root}: the class folders of train/ and val/ differ ({shown}); both need the same; {HELP}")
+    return Tree(classes, train, test)
+
+
+def read_official(root: str | Path) -> Tree:
+    """The same. Raises UserError unless all of ILSVRC-2012 is there, no class or image more or less."""
+    tree = read_tree(root)
+    if not tree.is_official():
+        found = f"{len(tree.classes):,} classes, {len(tree.train):,} training and {len(tree.test):,} validation images"
+        wanted = f"the {OFFICIAL_CLASSES:,} of ILSVRC-2012, {OFFICIAL_SIZES[0]:,} and {OFFICIAL_SIZES[1]:,}"
+        raise UserError(f"{root}: {found} instead of {wanted}; {HELP}; other trees are data.source=folder")
+    return tree
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Sorted names of the class folders. Raises UserError for a folder that is not there."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; {LAYOUT}; {HELP}")
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def read_classes(folder: Path) -> tuple[list[str], Files]:
+    """The classes of train/ or val/ and their files. Raises UserError for a missing folder and an empty class."""
+    classes = class_folders(folder)
+    if not classes:
+        raise UserError(f"{folder}: no class folders; {LAYOUT}; {HELP}")
+    with ThreadPoolExecutor(LISTERS) as pool:
+        listed = list(pool.map(list_images, [folder / name for name in classes]))
+    empty = [name for name, found in zip(classes, listed, strict=True) if not found]
+    if empty:
+        raise UserError(
+            f"{folder / empty[0]}: the class is empty; put its images there or remove the folder from both sets; {HELP}"
+        )
+    labels = np.repeat(np.arange(len(classes)), [len(found) for found in listed])
+    files = [(f"{name}/{image}", size) for name, found in zip(classes, listed, strict=True) for image, size in found]
+    return classes, _files(folder, files, labels)
+
+
+def list_images(folder: Path) -> list[tuple[str, int]]:
+    """Name and size of each file of a folder, sorted; hidden ones are left out."""
+    with os.scandir(folder) as entries:
+        return sorted((e.name, e.stat().st_size) for e in entries if e.is_file() and not e.name.startswith("."))
+
+
+def _read_flat(root: Path, classes: list[str]) -> Files:
+    place = {name: label for label, name in enumerate(classes)}
+    wnids, images = dict(read_labels(root / LABELS)), list_images(root / "val")
+    lacking = [name for name, _ in images if wnids.get(name) not in place]
+    if lacking:
+        raise UserError(
+            f"{root / LABELS}: no label among the classes of train/ for {lacking[0]} ({len(lacking)} images)"
+        )
+    if not images:
+        raise UserError(f"{root / 'val'}: no images; {LAYOUT}; {HELP}")
+    images.sort(key=lambda image: (place[wnids[image[0]]], image[0]))
+    return _files(root / "val", images, np.array([place[wnids[name]] for name, _ in images]))
+
+
+def read_labels(path: Path) -> Iterator[tuple[str, str]]:
+    """(file name, wnid) of each line. Raises UserError for a missing file and for a line of another form."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: needed for a val/ without class folders and cannot be read ({error})") from error
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if len(words) != 2:
+            raise UserError(f"{path}: line {number} is not `file-name wnid`")
+        yield words[0], words[1]
+
+
+def _files(folder: Path, listed: list[tuple[str, int]], labels: np.ndarray) -> Files:
+    names = np.array([os.fsencode(name) for name, _ in listed])
+    sizes = np.array([size for _, size in listed], dtype=np.int64)
+    return Files(folder, names, torch.from_numpy(labels.astype(np.int64)), sizes)

@@ -1,0 +1,96 @@
+"""Sec. 3.4's views of a decoded image: scale, crop, flip and colour for training, resize and centre crop for testing.
+
+All resampling is bilinear with antialiasing on uint8, which rounds as PIL's does.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reproduce.data.keyed import below, hash32
+
+SIDE, DOWN, ACROSS, FLIP, COLOUR = range(1, 6)  # what a hash is drawn for
+
+# Eigenvalues and eigenvectors (columns) of the covariance of ImageNet's RGB values in [0, 1], as fb.resnet.torch
+# published them (datasets/imagenet.lua). AlexNet's formula, sum of p_i · alpha_i · lambda_i with alpha_i of N(0, 0.1),
+# depends on the scale of the pixels: of 0-255 pixels the noise would be larger than the image. In [0, 1] it has a
+# standard deviation of 5.5 grey levels along the first axis.
+EIGENVALUES = (0.2175, 0.0188, 0.0045)
+EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+
+
+@dataclass(frozen=True)
+class Moves:
+    """What is drawn for each image of a batch [b]: shorter side in pixels, 32-bit hashes of the crop's place, mirrored
+    or not, and the colour added to all its pixels [b, 3] in steps of 0-255."""
+
+    side: Tensor
+    down: Tensor
+    across: Tensor
+    flip: Tensor
+    colour: Tensor
+
+
+def draw(
+    seed: int, iteration: int | Tensor, positions: Tensor, shorter_side: tuple[int, int], colour_noise: float
+) -> Moves:
+    """The draws for positions j [b] of one iteration. On the CPU, whatever the device of the batch: the same bits."""
+    smallest, largest = shorter_side
+
+    def of(*purpose: int) -> Tensor:
+        return hash32(seed, iteration, positions, *purpose)
+
+    side = smallest + below(largest - smallest + 1, of(SIDE))
+    normal = torch.stack([_normal(of(COLOUR, axis)) for axis in range(3)], 1)  # [b, 3]
+    return Moves(side, of(DOWN), of(ACROSS), below(2, of(FLIP)).bool(), _colour(colour_noise * normal))
+
+
+def _normal(h: Tensor) -> Tensor:
+    """32-bit hashes → N(0, 1) in float64, by the inverse of its distribution function."""
+    return math.sqrt(2) * torch.erfinv((2 * h.double() + 1) / 2**32 - 1)
+
+
+def _colour(alpha: Tensor) -> Tensor:
+    """AlexNet's colour noise: alpha [b, 3] → float32 [b, 3] in steps of 0-255."""
+    weights = torch.tensor(EIGENVECTORS, dtype=torch.float64) * torch.tensor(EIGENVALUES, dtype=torch.float64)
+    return (255 * (alpha[:, None, :] * weights).sum(2)).float()
+
+
+def training_crop(image: Tensor, side: int, down: int, across: int, crop: int) -> Tensor:
+    """A crop x crop part of the image [3, H, W] with a shorter side of `side` >= crop; only that part is resampled.
+
+    `down` and `across`, 32-bit hashes, choose the corner among the pixels of the file. Where the corner is a pixel of
+    the resized image too, this is resizing everything and cropping then, but for the taps that would lie beyond the
+    crop's edge; elsewhere the resized image's grid is shifted by part of a pixel. The scale is exact.
+    """
+    height, width = image.shape[1:]
+    scale = side / min(height, width)
+    rows, columns = (min(n, int(crop / scale) + 1) for n in (height, width))
+    top, left = down * (height - rows + 1) >> 32, across * (width - columns + 1) >> 32
+    region = _batch_of_one(image[:, top : top + rows, left : left + columns])
+    resized = F.interpolate(region, scale_factor=(scale, scale), mode="bilinear", antialias=True)
+    return resized[0, :, :crop, :crop]
+
+
+def resize_shorter(image: Tensor, side: int) -> Tensor:
+    """uint8 [3, H, W] → the shorter side `side`, the longer one in proportion (rounded down, as torchvision does)."""
+    height, width = image.shape[1:]
+    shorter = min(height, width)
+    if shorter == side:
+        return image
+    size = [side * height // shorter, side * width // shorter]
+    return F.interpolate(_batch_of_one(image), size=size, mode="bilinear", antialias=True)[0]
+
+
+def centre_crop(image: Tensor, crop: int) -> Tensor:
+    """The middle crop x crop of [3, H, W]; both sides at least `crop`."""
+    top, left = ((n - crop) // 2 for n in image.shape[1:])
+    return image[:, top : top + crop, left : left + crop]
+
+
+def _batch_of_one(image: Tensor) -> Tensor:
+    """[3, h, w] → [1, 3, h, w], pixel by pixel in memory, as decoders write it: what fast uint8 kernels want."""
+    return image[None].contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,603 @@
+"""ImageNet's data stage: odd files, views, trees, keyed shares, workers, the mean, and what is said of bad input."""
+
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from reproduce.data import mean as mean_module
+from reproduce.data import shapes, tree
+from reproduce.data.decode import decode, read_image
+from reproduce.data.imagenet import ImageNet
+from reproduce.data.keyed import epoch_order, hash32
+from reproduce.data.loader import Failure
+from reproduce.data.synthetic import FORMS
+from reproduce.data.views import centre_crop, draw, resize_shorter, training_crop
+from reproduce.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+CHANNELS = {"normalize": "channels", "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2)}
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache folder that holds the embedded set."""
+    folder = tmp_path_factory.mktemp("cache")
+    shapes.write_shapes(folder)
+    return folder
+
+
+def module(cache: Path, /, **given: Any) -> ImageNet:
+    """A set-up DataModule of small crops."""
+    values: dict[str, Any] = {"source": "synthetic", "root": "", "batch_size": 8, "seed": 1, "iterations": 100}
+    values |= {"test_every": 10, "crop": 32, "shorter_side": (36, 60), "test_side": 40, "cache": cache}
+    data = ImageNet(**(values | given))
+    data.setup()
+    return data
+
+
+def smooth(height: int, width: int, seed: int = 0) -> Tensor:
+    """A picture-like image [3, h, w]: noise at several scales."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = [torch.rand(1, 3, n, n, generator=generator) * 255 for n in (4, 16)]
+    total = sum(F.interpolate(part, (height, width), mode="bicubic") for part in parts)
+    return (torch.as_tensor(total)[0] / 2).clamp(0, 255).to(torch.uint8)
+
+
+def pil(image: Tensor) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+
+
+def tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def jpeg(image: Tensor, mode: str = "RGB", **options: Any) -> bytes:
+    file = io.BytesIO()
+    pil(image).convert(mode).save(file, "JPEG", **({"quality": 90} | options))
+    return file.getvalue()
+
+
+def small_tree(root: Path, train: int = 3, val: int = 2, classes: int = 2) -> Path:
+    """root/{train,val}/<wnid>/*.JPEG of 40x50 pixels."""
+    for split, count in (("train", train), ("val", val)):
+        for label in range(classes):
+            folder = root / split / f"n{label:08d}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                (folder / f"{folder.name}_{number}.JPEG").write_bytes(jpeg(smooth(40, 50, 10 * label + number)))
+    return root
+
+
+# Odd files
+
+
+def png(image: Tensor, mode: str) -> bytes:
+    file = io.BytesIO()
+    pil(image).convert(mode).save(file, "PNG")
+    return file.getvalue()
+
+
+KINDS: dict[str, Callable[[Tensor], bytes]] = {
+    "baseline": lambda x: jpeg(x),
+    "4:4:4": lambda x: jpeg(x, subsampling=0),
+    "progressive": lambda x: jpeg(x, progressive=True),
+    "grey": lambda x: jpeg(x, "L"),
+    "CMYK": lambda x: jpeg(x, "CMYK"),
+    "broken EXIF": lambda x: jpeg(x, exif=shapes.BROKEN_EXIF),
+    "rotated by EXIF": lambda x: jpeg(x, exif=_orientation(6)),
+    "PNG": lambda x: png(x, "RGB"),
+    "PNG with alpha": lambda x: png(x, "RGBA"),
+    "PNG with palette": lambda x: png(x, "P"),
+    "bytes after the end": lambda x: jpeg(x) + b"\0" * 100,
+}
+
+
+def _orientation(value: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(1, 1), (37, 53), (64, 48)])
+def test_odd_files_are_read_as_pil_reads_them(kind: str, size: tuple[int, int]) -> None:
+    data = KINDS[kind](smooth(*size))
+    found = decode(data)
+    assert found.shape == (3, *size)
+    assert found.dtype == torch.uint8
+    assert torch.equal(found, tensor(Image.open(io.BytesIO(data))))
+
+
+def test_ycck_is_read_as_pil_reads_it() -> None:
+    """CMYK with Adobe's transform 2: the first three components are YCC, all inverted."""
+    data = jpeg(smooth(32, 32), "CMYK")
+    place = data.index(b"Adobe") + 11  # of the transform flag
+    ycck = data[:place] + b"\x02" + data[place + 1 :]
+    assert not torch.equal(decode(ycck), decode(data))
+    assert torch.equal(decode(ycck), tensor(Image.open(io.BytesIO(ycck))))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty (0 bytes)"),
+        (b"<html>not found</html>", "its beginning is of neither"),
+        (jpeg(smooth(64, 64), quality=95)[:900], "truncated"),
+        (jpeg(smooth(64, 64), progressive=True)[:900], "truncated"),
+        (jpeg(smooth(64, 64))[:-2], "truncated"),
+        (png(smooth(64, 64), "RGB")[:900], "truncated"),
+        (b"\xff\xd8\xff", "its beginning is of neither"),
+    ],
+    ids=["empty", "text", "cut JPEG", "cut progressive", "no end marker", "cut PNG", "three bytes"],
+)
+def test_an_unreadable_file_is_one_line_with_its_path(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "bad.JPEG"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        read_image(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "0x" not in str(caught.value)
+
+
+def test_a_missing_file_is_one_line_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.JPEG: cannot be read \(No such file or directory\)"):
+        read_image(tmp_path / "gone.JPEG")
+
+
+# Views
+
+
+def corner(h: int, n: int) -> int:
+    """The smallest hash that chooses corner h of n."""
+    return -(-(h << 32) // n)
+
+
+@pytest.mark.parametrize("side", [40, 64, 90, 131, 300])
+@pytest.mark.parametrize("size", [(90, 120), (131, 97), (64, 64)])
+def test_the_training_crop_is_pils_resize_of_the_same_box(side: int, size: tuple[int, int]) -> None:
+    image, crop, (height, width) = smooth(*size), 32, size
+    scale = side / min(size)
+    rows, columns = (min(n, int(crop / scale) + 1) for n in size)
+    for top, left in ((0, 0), (height - rows, width - columns), ((height - rows) // 2, (width - columns) // 3)):
+        found = training_crop(image, side, corner(top, height - rows + 1), corner(left, width - columns + 1), crop)
+        box = (left, top, min(left + crop / scale, width), min(top + crop / scale, height))
+        wanted = tensor(pil(image).resize((crop, crop), Image.Resampling.BILINEAR, box=box))
+        inner = (slice(None), slice(4, -4), slice(4, -4))
+        assert found.shape == (3, crop, crop)
+        assert (found[inner].int() - wanted[inner].int()).abs().max() <= 2
+
+
+@pytest.mark.parametrize(("side", "step"), [(60, 3), (90, 2), (120, 3), (45, 4), (30, 2)])
+def test_the_training_crop_is_resizing_everything_and_cropping(side: int, step: int) -> None:
+    """Image 60x80; at corners that are pixels of both: 60 → 90 maps source row 2 to row 3, and so on."""
+    image, crop = smooth(60, 80), 24
+    whole = F.interpolate(image[None], size=(side, side * 80 // 60), mode="bilinear", antialias=True)[0]
+    scale = side / 60
+    rows, columns = (min(n, int(crop / scale) + 1) for n in (60, 80))
+    for top, left in ((0, 0), (step, 2 * step)):
+        if top > 60 - rows or left > 80 - columns:
+            continue
+        found = training_crop(image, side, corner(top, 60 - rows + 1), corner(left, 80 - columns + 1), crop)
+        y, x = round(top * scale), round(left * scale)
+        difference = (found.int() - whole[:, y : y + crop, x : x + crop].int()).abs()
+        assert difference[:, 3:-3, 3:-3].max() <= 1  # rounding
+        assert difference.max() <= 12  # the taps beyond the crop's edge, on this image
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (500, 3), (2, 2)])
+def test_tiny_images_are_enlarged(size: tuple[int, int]) -> None:
+    image = smooth(*size)
+    for hashes in (0, 2**32 - 1):
+        assert training_crop(image, 256, hashes, hashes, 224).shape == (3, 224, 224)
+    assert centre_crop(resize_shorter(image, 256), 224).shape == (3, 224, 224)
+
+
+@pytest.mark.parametrize(("size", "side", "shape"), [((90, 120), 64, (64, 85)), ((131, 97), 150, (202, 150))])
+def test_resize_shorter_is_pils(size: tuple[int, int], side: int, shape: tuple[int, int]) -> None:
+    image = smooth(*size)
+    wanted = tensor(pil(image).resize(shape[::-1], Image.Resampling.BILINEAR))
+    found = resize_shorter(image, side)
+    assert found.shape == (3, *shape)
+    assert (found.int() - wanted.int()).abs().max() <= 1
+
+
+def test_centre_crop_is_in_the_middle() -> None:
+    image = torch.arange(7 * 9).view(1, 7, 9).expand(3, 7, 9)
+    assert centre_crop(image, 3)[0].tolist() == [[21, 22, 23], [30, 31, 32], [39, 40, 41]]
+
+
+def test_draws_cover_their_ranges_evenly() -> None:
+    j = torch.arange(50_000)
+    moves = draw(3, 17, j, (256, 480), 0.1)
+    counts = torch.bincount(moves.side - 256, minlength=225)
+    assert len(counts) == 225  # 256..480, both included
+    expected = len(j) / 225
+    assert ((counts - expected) ** 2 / expected).sum() < 310  # chi-squared, 224 degrees of freedom, p about 1e-4
+    assert abs(moves.flip.double().mean() - 0.5) < 0.01
+    for a, b in ((moves.down, moves.across), (moves.side, moves.down), (moves.flip, moves.across)):
+        assert abs(torch.corrcoef(torch.stack([a.double(), b.double()]))[0, 1]) < 0.02
+
+
+def test_colour_noise_has_alexnets_covariance() -> None:
+    """Sum of p_i alpha_i lambda_i: covariance P diag((0.1 lambda)^2) P^T, with lambda for pixels in [0, 1]."""
+    colour = draw(0, 0, torch.arange(200_000), (256, 480), 0.1).colour.double()
+    vectors = torch.tensor(
+        [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+    ).double()
+    deviations = 0.1 * 255 * torch.tensor([0.2175, 0.0188, 0.0045]).double()
+    expected = vectors @ torch.diag(deviations**2) @ vectors.T
+    assert colour.mean(0).abs().max() < 0.05
+    torch.testing.assert_close(torch.cov(colour.T), expected, atol=0.1, rtol=0.01)
+    assert torch.equal(draw(0, 0, torch.arange(4), (256, 480), 0.0).colour, torch.zeros(4, 3))
+
+
+# The stream of training batches
+
+
+def test_a_training_batch_from_its_definition(embedded: Path) -> None:
+    data = module(embedded, seed=9, scale=2.0)
+    x, y = data.train_batch(41)
+    files, mean = data.files["train"], data._offset
+    moves = draw(9, 41, torch.arange(8), (36, 60), 0.1)
+    for j in range(8):
+        p = 41 * 8 + j
+        i = int(epoch_order(9, p // 300, 300)[p % 300])
+        image = tensor(Image.open(files.path(i)))
+        crop = training_crop(image, int(moves.side[j]), int(moves.down[j]), int(moves.across[j]), 32).float()
+        crop = crop.flip(2) if moves.flip[j] else crop
+        assert y[j] == files.labels[i]
+        torch.testing.assert_close(x[j], (crop - mean + moves.colour[j, :, None, None]) / 2.0)
+    assert int(moves.side[0]) == 36 + (25 * int(hash32(9, 41, 0, 1)) >> 32)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_workers_change_nothing(embedded: Path, workers: int) -> None:
+    data = module(embedded, workers=workers)
+    data.start_iteration = 5
+    batches = [data.transfer_batch_to_device(item, torch.device("cpu"), 0) for item in data.train_dataloader()]
+    assert len(batches) == 5  # iterations 5..9
+    alone = module(embedded)
+    for iteration, batch in zip(range(5, 10), batches, strict=True):
+        assert len(batch) == 1
+        x, y = alone.train_batch(iteration)
+        assert torch.equal(batch[0][0], x)
+        assert torch.equal(batch[0][1], y)
+
+
+def test_processes_change_nothing(embedded: Path) -> None:
+    data = module(embedded)
+    for iteration in (0, 37):  # 37: the batch spans two epochs
+        x, y = data.train_batch(iteration)
+        for world in (2, 4):
+            parts = [data.train_batch(iteration, rank, world) for rank in range(world)]
+            assert torch.equal(torch.cat([part[0] for part in parts]), x)
+            assert torch.equal(torch.cat([part[1] for part in parts]), y)
+    both = data.train_batches(torch.tensor([3, 4]))
+    assert torch.equal(both[1][0], data.train_batch(4)[0])
+
+
+def test_memory_layout_changes_no_bit(embedded: Path) -> None:
+    x = module(embedded, channels_last=True).train_batch(2)[0]
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(x, module(embedded).train_batch(2)[0])
+
+
+def test_a_loader_ends_at_the_next_test_or_at_the_end(embedded: Path) -> None:
+    data = module(embedded, iterations=24, **CHANNELS)
+    lengths = {}
+    for start in (0, 3, 9, 10, 20, 23):
+        data.start_iteration = start
+        lengths[start] = len(data.train_dataloader())
+    assert lengths == {0: 10, 3: 7, 9: 1, 10: 10, 20: 4, 23: 1}
+
+
+def test_an_indivisible_batch_is_refused(embedded: Path) -> None:
+    with pytest.raises(UserError, match="8 is not divisible by 3 processes"):
+        module(embedded, **CHANNELS).train_batch(0, 0, 3)
+
+
+# Testing
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_centre_crops_of_every_image_once(embedded: Path, workers: int) -> None:
+    data = module(embedded, workers=workers)
+    pairs = [list(data.test_batches(rank=rank, world=7, size=4)) for rank in range(7)]
+    assert [[len(y) for _, y in part] for part in pairs] == [[4, 4, 1]] * 4 + [[4, 4, 0]] * 3
+    x = torch.empty(60, 3, 32, 32)
+    for rank, part in enumerate(pairs):
+        x[rank::7] = torch.cat([images for images, _ in part])
+    images = [tensor(Image.open(data.files["test"].path(i))) for i in range(60)]
+    crops = torch.stack([centre_crop(resize_shorter(image, 40), 32) for image in images])
+    torch.testing.assert_close(x, crops.float() - data._offset)
+    labels = torch.cat([y for _, y in data.test_batches()])
+    assert torch.equal(labels, torch.arange(10).repeat_interleave(6))
+
+
+def test_the_val_loader_gives_test_batches(embedded: Path) -> None:
+    data = module(embedded)
+    found = [data.transfer_batch_to_device(item, torch.device("cpu"), 0) for item in data.val_dataloader()]
+    wanted = list(data.test_batches())
+    assert len(found) == len(wanted) == 1
+    assert torch.equal(found[0][0], wanted[0][0])
+    assert torch.equal(found[0][1], wanted[0][1])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_whole_images(embedded: Path, workers: int) -> None:
+    data = module(embedded, workers=workers, **CHANNELS)
+    everything = list(data.test_images())
+    assert len(everything) == 60
+    shards = [list(data.test_images(rank, 7)) for rank in range(7)]
+    assert sum(len(part) for part in shards) == 60
+    assert torch.equal(shards[3][2][0], everything[17][0])
+    chosen = list(data.test_images(indices=torch.tensor([59, 0])))
+    assert [label for _, label in chosen] == [9, 0]
+    assert torch.equal(chosen[0][0], everything[59][0])
+    assert everything[5][0].shape == read_image(data.files["test"].path(5)).shape
+
+
+def test_channels_by_hand(embedded: Path) -> None:
+    data = module(embedded, **CHANNELS)
+    x = torch.randint(0, 256, (2, 3, 5, 9), dtype=torch.uint8)
+    expected = (x.numpy() / 255 - np.reshape((0.5, 0.4, 0.3), (3, 1, 1))) / 0.2
+    np.testing.assert_allclose(data.normalise(x).numpy(), expected, atol=1e-5)
+
+
+def test_images_of_another_size_lose_the_mean_colour(embedded: Path) -> None:
+    data = module(embedded, scale=3.0)
+    x = torch.randint(0, 256, (2, 3, 33, 47), dtype=torch.uint8)
+    colour = data._offset.mean((1, 2)).view(3, 1, 1)
+    torch.testing.assert_close(data.normalise(x), (x.float() - colour) / 3)
+    torch.testing.assert_close(data.normalise(x[:, :, :32, :32]), (x[:, :, :32, :32].float() - data._offset) / 3)
+
+
+# The mean image
+
+
+def test_the_mean_image_by_hand_and_from_the_cache(
+    embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = small_tree(tmp_path / "tree")
+    given = {"source": "folder", "root": str(root), "cache": tmp_path / "kept"}
+    data = module(embedded, **given)
+    files = data.files["train"]
+    crops = [centre_crop(resize_shorter(read_image(files.path(i)), 40), 32) for i in range(6)]
+    np.testing.assert_allclose(data._offset.numpy(), torch.stack(crops).double().mean(0).numpy(), rtol=1e-6)
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert re.fullmatch(r"mean-[0-9a-f]{16}\.npy", kept.name)
+    np.save(kept, np.full((3, 32, 32), 7, dtype=np.float32))
+    assert module(embedded, **given)._offset.unique().tolist() == [7]  # read, not computed
+    kept.write_bytes(kept.read_bytes()[:50])
+    torch.testing.assert_close(module(embedded, **given)._offset, data._offset)  # damaged: computed anew
+    module(embedded, **given, validation=1)
+    assert len(list((tmp_path / "kept").iterdir())) == 2  # another training set
+    monkeypatch.setattr(mean_module, "SAMPLE", 2)
+    sampled = module(embedded, **given)._offset
+    pair = [crops[i] for i in epoch_order(mean_module.SAMPLE_KEY, 0, 6)[:2].tolist()]
+    np.testing.assert_allclose(sampled.numpy(), torch.stack(pair).double().mean(0).numpy(), rtol=1e-6)
+
+
+# Trees
+
+
+def test_a_tree_is_sorted_and_labelled(tmp_path: Path) -> None:
+    found = tree.read_tree(small_tree(tmp_path))
+    assert found.classes == ["n00000000", "n00000001"]
+    assert found.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert [found.test.path(i).name for i in range(4)] == [f"n{k:08d}_{i}.JPEG" for k in (0, 1) for i in (0, 1)]
+    assert found.train.path(5) == tmp_path / "train" / "n00000001" / "n00000001_2.JPEG"
+    assert found.train.sizes[5] == found.train.path(5).stat().st_size
+    first = found.subset(2)
+    assert (len(first.train), len(first.test)) == (4, 4)
+    assert first.train.path(2) == found.train.path(3)
+
+
+def test_a_flat_val_with_labels_is_the_same_set(tmp_path: Path) -> None:
+    by_class, flat = small_tree(tmp_path / "a"), small_tree(tmp_path / "b")
+    lines = []
+    for path in sorted((flat / "val").glob("*/*"), reverse=True):
+        path.rename(flat / "val" / path.name)
+        lines.append(f"{path.name} {path.parent.name}")
+    for folder in (flat / "val").glob("n0*/"):
+        folder.rmdir()
+    (flat / "val_labels.txt").write_text("\n".join(lines) + "\n")
+    one, two = tree.read_tree(by_class), tree.read_tree(flat)
+    assert two.fingerprint() == one.fingerprint()
+    assert two.test.path(3).read_bytes() == one.test.path(3).read_bytes()
+    (flat / "val_labels.txt").write_text("\n".join(lines[1:]))
+    with pytest.raises(UserError, match=rf"val_labels\.txt: no label .* for {lines[0].split()[0]} \(1 images\)"):
+        tree.read_tree(flat)
+    (flat / "val_labels.txt").unlink()
+    with pytest.raises(UserError, match=r"val_labels\.txt: needed"):
+        tree.read_tree(flat)
+
+
+def test_the_fingerprint_sees_names_and_sizes(tmp_path: Path) -> None:
+    root = small_tree(tmp_path)
+    prints = [tree.read_tree(root).fingerprint()]
+    path = root / "train" / "n00000001" / "n00000001_0.JPEG"
+    path.write_bytes(path.read_bytes() + b"\0")
+    prints.append(tree.read_tree(root).fingerprint())
+    path.rename(path.with_name("other.JPEG"))
+    prints.append(tree.read_tree(root).fingerprint())
+    assert len(set(prints)) == 3
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", value) for value in prints)
+
+
+def _remove(root: Path, name: str) -> None:
+    for path in (root / name).glob("*"):
+        path.unlink()
+
+
+def _without_val(root: Path) -> None:
+    (root / "val").rename(root / "validation")
+
+
+def _empty_class(root: Path) -> None:
+    _remove(root, "train/n00000001")
+
+
+def _extra_class(root: Path) -> None:
+    (root / "val" / "n00000001").rename(root / "val" / "n00000009")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (_without_val, "val: no such folder"),
+        (_empty_class, "train/n00000001: the class is empty"),
+        (_extra_class, "differ (n00000001, n00000009)"),
+    ],
+)
+def test_a_broken_tree_is_one_line(tmp_path: Path, harm: Callable[[Path], None], said: str) -> None:
+    root = small_tree(tmp_path)
+    harm(root)
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        tree.read_tree(root)
+    assert str(root) in str(caught.value)
+    assert "make check-data" in str(caught.value)
+
+
+def test_the_official_set_must_be_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = small_tree(tmp_path)
+    said = "2 classes, 6 training and 4 validation images instead of the 1,000 of ILSVRC-2012, 1,281,167 and 50,000"
+    with pytest.raises(UserError, match=re.escape(said)):
+        tree.read_official(root)
+    monkeypatch.setattr(tree, "OFFICIAL_SIZES", (6, 4))
+    with pytest.raises(UserError, match="instead of"):  # the right number of other classes
+        tree.read_official(root)
+    monkeypatch.setattr(tree, "OFFICIAL_WNIDS", hashlib.sha256(b"n00000000\nn00000001").hexdigest())
+    given = {"root": str(root), "cache": tmp_path / "kept"}
+    assert module(tmp_path, source="official", **given).is_official
+    assert not module(tmp_path, source="official", subset=1, **given).is_official
+    assert not module(tmp_path, source="folder", **given).is_official
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"source": "cifar"}, "data.source"),
+        ({"normalize": "mean"}, "data.normalize"),
+        ({"normalize": "channels"}, "data.mean"),
+        ({"shorter_side": (31, 60)}, "data.shorter_side"),
+        ({"test_side": 31}, "data.test_side"),
+        ({"validation": 300}, "data.validation"),
+    ],
+)
+def test_a_bad_value_is_named(embedded: Path, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        module(embedded, **given)
+
+
+def test_validation_images_leave_the_training_set(embedded: Path) -> None:
+    data = module(embedded, validation=50, **CHANNELS)
+    assert (data.n_train, len(data.files["validation"]), data.n_test) == (250, 50, 60)
+    kept, out = ({bytes(name) for name in data.files[split].names} for split in ("train", "validation"))
+    assert not kept & out
+    assert sum(len(y) for _, y in data.test_batches(split="validation")) == 50
+    assert data.fingerprint == module(embedded, **CHANNELS).fingerprint
+
+
+# A file that cannot be read, met in training
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_worker_tells_the_path(tmp_path: Path, workers: int) -> None:
+    root = small_tree(tmp_path / "tree")
+    path = root / "train" / "n00000000" / "n00000000_1.JPEG"
+    cut_short(path)
+    data = module(tmp_path, source="folder", root=str(root), workers=workers, batch_size=6, **CHANNELS)
+    item = next(iter(data.train_dataloader()))
+    assert isinstance(item, Failure)
+    with pytest.raises(UserError, match=re.escape(f"{path}: not a whole JPEG or PNG")) as caught:
+        data.transfer_batch_to_device(item, torch.device("cpu"), 0)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        module(tmp_path, source="folder", root=str(root), workers=workers)  # the mean image
+
+
+def test_all_processes_end_when_one_meets_a_bad_file(tmp_path: Path) -> None:
+    root = small_tree(tmp_path / "tree", train=20)
+    order = epoch_order(0, 0, 40).tolist()
+    place = next(p for p in range(8, 40) if p % 4 >= 2)  # positions 2 and 3 of a batch are the second process's
+    cut_short(tree.read_tree(root).train.path(order[place]))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    began = time.monotonic()
+    command = [sys.executable, "-m", "tests.imagenet_ranks", str(root)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert f"rank 1: {root}" in done.stderr
+    assert "not a whole JPEG or PNG" in done.stderr
+    assert time.monotonic() - began < 60
+
+
+# The embedded set
+
+# SHA-256 of the first image of each class as drawn.
+PIXELS = "954eaa10a3938fd664c7729e0e1643e97d9bb6d461e1b739818faf911739781b"
+
+
+def test_the_embedded_set_is_the_same_everywhere() -> None:
+    digest = hashlib.sha256()
+    for label, form in enumerate(FORMS.values()):
+        digest.update(shapes.draw(form, 0, label).contiguous().numpy().data.cast("B"))
+    assert digest.hexdigest() == PIXELS
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_the_embedded_set_has_sizes_and_kinds(embedded: Path) -> None:
+    data = module(embedded, **CHANNELS)
+    assert (data.n_train, data.n_test, len(data.classes)) == (300, 60, 10)
+    opened = [Image.open(data.files["train"].path(i)) for i in range(0, 300, 30)]
+    assert [(image.format, image.mode) for image in opened[:4]] == [
+        ("PNG", "RGB"),
+        ("JPEG", "CMYK"),
+        ("JPEG", "L"),
+        ("JPEG", "RGB"),
+    ]
+    assert "progressive" in opened[3].info
+    sizes = {Image.open(data.files["train"].path(i)).size for i in range(300)}
+    assert min(min(size) for size in sizes) < 80
+    assert max(max(size) for size in sizes) > 300
+    assert any(size[0] < size[1] for size in sizes)
+
+
+def test_the_embedded_set_is_written_once(embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (embedded / "imagenet-shapes-1").stat().st_mtime_ns
+    shapes.write_shapes(embedded)
+    assert (embedded / "imagenet-shapes-1").stat().st_mtime_ns == before
+    monkeypatch.setattr(shapes, "TRAIN", 1)
+    monkeypatch.setattr(shapes, "VAL", 1)
+    write = shapes._write_all
+
+    def slower(root: Path) -> None:
+        """Another process finishes first."""
+        write(root)
+        monkeypatch.setattr(shapes, "_write_all", write)
+        shapes.write_shapes(tmp_path)
+
+    monkeypatch.setattr(shapes, "_write_all", slower)
+    assert shapes.write_shapes(tmp_path) == tmp_path / "imagenet-shapes-1"
+    assert [path.name for path in tmp_path.iterdir()] == ["imagenet-shapes-1"]  # nothing is left beside it
+    assert len(list((tmp_path / "imagenet-shapes-1").glob("*/*/*.JPEG"))) == 20
