@@ -1,19 +1,34 @@
 """The command line: `python -m reproduce VERB RUN... [--profile P] [--seed K] [key=value ...]`."""
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from reproduce import verbs
 from reproduce.errors import CURE, UserError
 
-if TYPE_CHECKING:
-    from reproduce.config import Run
+Verb = Callable[[argparse.Namespace], int]
+PROTOCOLS = ["single", "10-crop", "multi-scale"]
 
-# Packages from outside are imported where they are used: where one lacks, `doctor` still runs and the others say so.
+ON_RUNS: dict[str, tuple[Verb, str]] = {
+    "describe": (verbs.describe, "layers, parameters, multiply-adds and the resolved configuration of a run"),
+    "train": (verbs.train, "train what is missing, continue what was interrupted, skip what is done"),
+    "evaluate": (verbs.evaluate, "test error of trained or published weights"),
+    "ensemble": (verbs.ensemble, "test error of several nets averaged (Table 5); RUN:FILE takes other weights"),
+    "published": (verbs.published, "test error of torchvision's published weights (names: resnet18 ... vgg16)"),
+    "responses": (verbs.responses, "layer responses (Fig. 7)"),
+    "export": (verbs.export, "weights as safetensors, their sha256 and a card"),
+    "plan": (verbs.plan, "what would be trained, with hours and disk"),
+    "status": (verbs.status, "how far the runs are"),
+    "bench": (verbs.bench, "speed of a training step, against the usual loop and against bare PyTorch"),
+    "profile-name": (verbs.profile_name, "the results folder of a profile under these overrides"),
+}
+ALONE: dict[str, tuple[Verb, str]] = {
+    "runs": (verbs.runs, "the run ids, one a line"),
+    "doctor": (verbs.doctor, "is this machine fit for training?"),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,172 +47,20 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--seeds", type=int, help="seeds 0..N-1 (default: as in configs/runs.yaml)")
     common.add_argument("--json", action="store_true", help="the last line is one JSON object")
     top = Parser(prog="python -m reproduce", description=__doc__)
-    verbs = top.add_subparsers(dest="verb", required=True, parser_class=Parser)
-    verbs.add_parser("runs", help="the run ids, one a line")
-    for verb, text in VERBS.items():
-        sub = verbs.add_parser(verb, parents=[common], help=text)
+    subs = top.add_subparsers(dest="verb", required=True, parser_class=Parser)
+    for verb, (_, text) in ON_RUNS.items():
+        sub = subs.add_parser(verb, parents=[common], help=text)
         if verb in ("evaluate", "responses"):
             layouts = "a checkpoint instead of the run's own: ours, torchvision's or akamaster's layout"
             sub.add_argument("--weights", type=Path, help=layouts)
-        if verb == "evaluate":
-            sub.add_argument("--protocol", default="single", choices=["single", "10-crop", "multi-scale"])
-    verbs.add_parser("doctor", help="is this machine fit for training?")
+        if verb == "published":
+            places = "`torchvision` downloads them; else the folder that holds the files"
+            sub.add_argument("--weights", default="torchvision", help=places)
+        if verb in ("evaluate", "ensemble", "published"):
+            sub.add_argument("--protocol", default="single", choices=PROTOCOLS)
+    for verb, (_, text) in ALONE.items():
+        subs.add_parser(verb, help=text)
     return top
-
-
-VERBS = {
-    "describe": "layers, parameters, multiply-adds and the resolved configuration of a run",
-    "train": "train what is missing, continue what was interrupted, skip what is done",
-    "evaluate": "test error of trained or published weights",
-    "responses": "layer responses (Fig. 7)",
-    "export": "weights as safetensors, their sha256 and a card",
-    "plan": "what would be trained, with hours and disk",
-    "status": "how far the runs are",
-    "bench": "speed of a training step, against the usual loop and against bare PyTorch",
-    "profile-name": "the results folder of a profile under these overrides",
-}
-
-
-def selected(args: argparse.Namespace, all_seeds: bool) -> "list[Run]":
-    """The runs a command line names, one per seed. Errors: UserError when it names none."""
-    from reproduce import config
-
-    names = [word for word in args.words if "=" not in word]
-    overrides = [word for word in args.words if "=" in word]
-    if not names:
-        raise UserError(f"{args.verb}: name at least one run; `python -m reproduce runs` lists them")
-    if args.seeds is not None and args.seeds < 1:
-        raise UserError(f"--seeds {args.seeds}: at least 1")
-    pairs = [(name, seed) for name in dict.fromkeys(names) for seed in _seeds(args, name, overrides, all_seeds)]
-    return [config.resolve(name, args.profile, overrides, seed) for name, seed in pairs]
-
-
-def with_eval(runs: "Sequence[Run]") -> "list[Run]":
-    """The runs under the eval.* values given, in the folder of their training: testing does not move weights."""
-    from reproduce import config
-
-    found = []
-    for run in runs:
-        training = [item for item in run.overrides if not item.startswith("eval.")]
-        trained = config.resolve(run.name, run.base_profile, training, run.seed)
-        found.append(replace(trained, config=replace(trained.config, eval=run.config.eval)))
-    return found
-
-
-def _seeds(args: argparse.Namespace, name: str, overrides: Sequence[str], all_seeds: bool) -> list[int | None]:
-    from reproduce.config import default_seeds
-
-    if args.seed is not None:
-        return [args.seed]
-    if args.seeds is not None:
-        return list(range(args.seeds))
-    if any(item.startswith("train.seed=") for item in overrides):
-        return [None]
-    return list(range(default_seeds(name) if all_seeds else 1))
-
-
-def _emit(args: argparse.Namespace, value: dict[str, Any], text: str) -> None:
-    print(text)
-    if args.json:
-        print(json.dumps(value))
-
-
-def describe(args: argparse.Namespace) -> int:
-    from reproduce import count
-    from reproduce.schema import flatten
-    from reproduce.train import build_net
-
-    for run in selected(args, all_seeds=False):
-        net = build_net(run.config)
-        size = 32 if run.config.net.stem == "cifar" else 224
-        facts = {
-            "layers": count.layers(net),
-            "parameters": count.parameters(net),
-            "multiply_adds": count.multiply_adds(net, size),
-        }
-        sizes = f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds"
-        text = f"{run.name}: {facts['layers']} layers, {sizes}"
-        lines = [f"  {key}: {value}" for key, value in sorted(flatten(run.tree()).items())]
-        _emit(args, {"run": run.name, **facts, "config": run.tree()}, "\n".join([text, *lines]))
-    return 0
-
-
-def train(args: argparse.Namespace) -> int:
-    from reproduce.launch import train_all
-
-    return train_all(selected(args, all_seeds=True))
-
-
-def evaluate(args: argparse.Namespace) -> int:
-    from reproduce.evaluate import evaluate
-
-    for run in with_eval(selected(args, all_seeds=args.weights is None)):
-        found = evaluate(run, args.weights, args.protocol)
-        images = f"{found['n']:,} test images ({found['data']['description']})"
-        text = f"{run.name} seed {run.seed}: error {found['top1_error']:.2f} % on {images}"
-        _emit(args, found, text)
-    return 0
-
-
-def responses(args: argparse.Namespace) -> int:
-    from reproduce.responses import responses
-
-    for run in selected(args, all_seeds=False):
-        values = responses(run, args.weights)
-        text = f"{run.name} seed {run.seed}: std of {len(values)} layers, mean {sum(values) / len(values):.3f}"
-        _emit(args, {"run": run.name, "std": values}, text)
-    return 0
-
-
-def export(args: argparse.Namespace) -> int:
-    from reproduce.export import export
-
-    for run in selected(args, all_seeds=True):
-        print(export(run))
-    return 0
-
-
-def plan(args: argparse.Namespace) -> int:
-    from reproduce.plan import plan
-
-    print(plan(selected(args, all_seeds=True)))
-    return 0
-
-
-def status(args: argparse.Namespace) -> int:
-    from reproduce import config
-    from reproduce.plan import status
-
-    args.words = [word for word in args.words if "=" not in word] or list(config.runs())
-    print(status(selected(args, all_seeds=True)))
-    return 0
-
-
-def profile_name(args: argparse.Namespace) -> int:
-    from reproduce import config
-
-    print(config.profile_name(args.profile, [word for word in args.words if "=" in word]))
-    return 0
-
-
-def bench(args: argparse.Namespace) -> int:
-    from reproduce.bench import bench
-
-    bench()
-    return 0
-
-
-def doctor(args: argparse.Namespace) -> int:
-    from reproduce.doctor import diagnose, report
-
-    return report(diagnose())
-
-
-def runs(args: argparse.Namespace) -> int:
-    from reproduce import config
-
-    print("\n".join(config.runs()))
-    return 0
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -215,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 1 a run failed, 2 the user's input is wrong (one line says why), 130 and 143 for a signal."""
     try:
         args = parse(argv)
-        command = globals()[args.verb.replace("-", "_")]
-        return int(command(args))
+        command, _ = (ON_RUNS | ALONE)[args.verb]
+        return command(args)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -20,11 +20,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from reproduce.build import build_classifier, build_data, build_net, build_trainer, on_gpu, set_precision, set_threads
 from reproduce.config import Config, resolve
 from reproduce.data.cifar10 import Cifar10
 from reproduce.nets.residual import has_bf16
 from reproduce.record import device_name, say
-from reproduce.train import build_classifier, build_data, build_net, build_trainer, on_gpu, set_precision, set_threads
 
 ROUNDS = 6  # the first one warms up
 BARS = {"a": 2.0, "b": 0.95}  # ours is to be at least so many times as fast
@@ -131,6 +131,7 @@ def measure(depth: int, precision: str) -> dict[str, list[float]]:
     set_precision(precision)
     device = torch.device("cuda" if on_gpu(config) else "cpu")
     data = build_data(config)
+    assert isinstance(data, Cifar10)
     data.setup("fit")
     images = PilImages(data)
     others: dict[str, Iterator[Any]] = {f"usual, {n} workers": usual_loop(config, images, n, device) for n in (0, 2)}

@@ -14,18 +14,47 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
+class Plateau:
+    """ "Divided by 10 when the error plateaus" (Sec. 3.4), made exact: no gain over the best in `patience` points."""
+
+    watch: str  # the error of the curve that is watched: train or validation
+    patience: int
+    gain: float  # percent
+
+    def drops(self, errors: Sequence[float]) -> int:
+        """How often the learning rate has been divided after these points of the curve."""
+        best, waited, drops = float("inf"), 0, 0
+        for error in errors:
+            waited = 0 if error <= best - self.gain else waited + 1
+            best = min(best, error)
+            if waited == self.patience:
+                drops, waited = drops + 1, 0
+        return drops
+
+
+@dataclass(frozen=True)
 class Schedule:
-    """Learning rate by iteration: `lr`, a tenth after each milestone; `warmup_lr` until the error is low enough."""
+    """Learning rate by iteration: `lr`, a tenth after each milestone; `warmup_lr` until the error is low enough.
+
+    With a `plateau` the milestones do not count: a tenth after each plateau of the curve instead.
+    """
 
     lr: float
     milestones: Sequence[int]
     warmup_lr: float = 0.0  # 0: no warm-up
     warmup_error: float = 80.0  # percent
     warmup_window: int = 100  # iterations
+    plateau: Plateau | None = None
 
-    def at(self, iteration: int, warming: bool) -> float:
+    def at(self, iteration: int, warming: bool, rows: Sequence[Mapping[str, float]] = ()) -> float:
         base = self.warmup_lr if warming else self.lr
-        return base * 0.1 ** sum(iteration >= step for step in self.milestones)
+        return base * 0.1 ** self.drops(iteration, rows)
+
+    def drops(self, iteration: int, rows: Sequence[Mapping[str, float]] = ()) -> int:
+        """Divisions by 10 before an iteration; `rows`: the curve until there."""
+        if self.plateau is None:
+            return sum(iteration >= step for step in self.milestones)
+        return self.plateau.drops([row[f"{self.plateau.watch}_error"] for row in rows])
 
 
 @dataclass(frozen=True)
@@ -53,7 +82,14 @@ class Classifier(L.LightningModule):
     """
 
     def __init__(
-        self, net: nn.Module, schedule: Schedule, sgd: SGD, *, test_precision: str = "fp32", compiled: bool = False
+        self,
+        net: nn.Module,
+        schedule: Schedule,
+        sgd: SGD,
+        *,
+        test_precision: str = "fp32",
+        compiled: bool = False,
+        top5: bool = False,
     ):
         super().__init__()
         self.automatic_optimization = False
@@ -65,7 +101,8 @@ class Classifier(L.LightningModule):
         self.rows: list[dict[str, float]] = []  # the curve, a row per test
         self.window = Sums()
         self.warmup = Sums()
-        self.test = Sums()
+        self.test, self.held_out = Sums(), Sums()
+        self.top5 = top5  # top-5 errors are counted, too
         self.tested = 0  # images counted by the last test, over all processes
 
     def configure_optimizers(self) -> torch.optim.SGD:
@@ -73,7 +110,7 @@ class Classifier(L.LightningModule):
 
     @property
     def learning_rate(self) -> float:
-        return self.schedule.at(self.iteration, self.warmup_over is None)
+        return self.schedule.at(self.iteration, self.warmup_over is None, self.rows)
 
     def training_step(self, batch: Sequence[Batch], batch_idx: int) -> None:
         optimizer = self.optimizers(use_pl_optimizer=False)
@@ -112,28 +149,32 @@ class Classifier(L.LightningModule):
             for buffer in self.net.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Test images come first; those held out of the training set, where there are any, from a second loader."""
         images, labels = batch
+        sums = self.held_out if dataloader_idx else self.test
         if len(labels):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.test_dtype is torch.bfloat16):
                 scores = self.net(images).float()
-            self.test.add(F.cross_entropy(scores, labels), scores, labels)
+            sums.add(F.cross_entropy(scores, labels), scores, labels, top5=self.top5)
 
     def on_validation_epoch_end(self) -> None:
         """One row of the curve: the running training error since the last row, and the error on all test images."""
         train, test = self._total(self.window), self._total(self.test)
-        rate = self.schedule.at(self.iteration - 1, self.warmup_over is None)  # of the iteration just made
-        self.rows.append(
-            {
-                "iteration": self.iteration,
-                "lr": float(f"{rate:.6g}"),
-                "train_loss": train.mean_loss,
-                "train_error": train.error,
-                "test_error": test.error,
-            }
-        )
+        held_out = self._total(self.held_out)
+        rate = self.schedule.at(self.iteration - 1, self.warmup_over is None, self.rows)  # of the iteration just made
+        row = {
+            "iteration": self.iteration,
+            "lr": float(f"{rate:.6g}"),
+            "train_loss": train.mean_loss,
+            "train_error": train.error,
+            "test_error": test.error,
+        }
+        row |= {"test_top5_error": test.top5_error} if self.top5 else {}
+        row |= {"validation_error": held_out.error} if held_out.n else {}
+        self.rows.append(row)
         self.tested = test.n
-        self.window, self.test = Sums(), Sums()
+        self.window, self.test, self.held_out = Sums(), Sums(), Sums()
 
     def _total(self, sums: "Sums") -> "Sums":
         """The sums over all processes."""
@@ -152,7 +193,7 @@ class Classifier(L.LightningModule):
     def _of_every_process(self, sums: "Sums") -> Tensor:
         gathered = self.all_gather(sums.tensor(self.device))
         assert isinstance(gathered, Tensor)
-        return gathered.reshape(-1, 3).cpu()  # (processes, 3)
+        return gathered.reshape(-1, 4).cpu()  # (processes, 4)
 
     def restore(self, state: Mapping[str, Any], rank: int, processes: int) -> None:
         """Continue from `progress()`: each process takes its own sums, which then add up to the same bits as before."""
@@ -165,18 +206,22 @@ class Classifier(L.LightningModule):
 class Sums:
     """Loss, errors and images seen, summed where the images are; reading them is what synchronises."""
 
-    def __init__(self, loss: float | Tensor = 0.0, errors: float | Tensor = 0, n: float = 0):
-        self.loss, self.errors, self.n = loss, errors, int(n)
+    def __init__(
+        self, loss: float | Tensor = 0.0, errors: float | Tensor = 0, n: float = 0, top5_errors: float | Tensor = 0
+    ):
+        self.loss, self.errors, self.n, self.top5_errors = loss, errors, int(n), top5_errors
 
-    def add(self, mean_loss: Tensor, scores: Tensor, labels: Tensor) -> None:
+    def add(self, mean_loss: Tensor, scores: Tensor, labels: Tensor, top5: bool = False) -> None:
         self.loss = self.loss + mean_loss.double() * len(labels)
         self.errors = self.errors + (scores.argmax(1) != labels).sum()
         self.n += len(labels)
+        if top5:
+            self.top5_errors = self.top5_errors + top5_wrong(scores, labels).sum()
 
     def tensor(self, device: torch.device | str) -> Tensor:
-        """[loss, errors, n] as float64, exact for counts below 2**53."""
-        parts = [torch.as_tensor(x, dtype=torch.float64, device=device) for x in (self.loss, self.errors, self.n)]
-        return torch.stack(parts)
+        """[loss, errors, n, top-5 errors] as float64, exact for counts below 2**53."""
+        numbers = (self.loss, self.errors, self.n, self.top5_errors)
+        return torch.stack([torch.as_tensor(x, dtype=torch.float64, device=device) for x in numbers])
 
     @property
     def mean_loss(self) -> float:
@@ -187,9 +232,20 @@ class Sums:
         """In percent."""
         return 100.0 * float(self.errors) / self.n if self.n else float("nan")
 
+    @property
+    def top5_error(self) -> float:
+        """In percent."""
+        return 100.0 * float(self.top5_errors) / self.n if self.n else float("nan")
+
+
+def top5_wrong(scores: Tensor, labels: Tensor) -> Tensor:
+    """Whether the label is not among the five highest scores: (b, classes) and (b,) -> bool (b,)."""
+    best = scores.topk(min(5, scores.shape[1]), dim=1).indices
+    return (best != labels[:, None]).all(1)
+
 
 def _share(sums: Tensor, rank: int, processes: int) -> Sums:
-    """This process's part of saved sums (processes, 3); if their number has changed, all go to the first."""
+    """This process's part of saved sums (processes, 4); if their number has changed, all go to the first."""
     if len(sums) == processes:
         return Sums(*sums[rank].tolist())
     return Sums(*sums.sum(0).tolist()) if rank == 0 else Sums()

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reproduce.errors import UserError
-from reproduce.schema import Config, check, flatten
+from reproduce.schema import OWN_KEYS, Config, check, flatten
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -46,8 +46,9 @@ class Run:
         return plain
 
     def recipe(self) -> dict[str, Any]:
-        """The hashed part of the configuration, flat."""
-        return {key: value for key, value in sorted(flatten(self.tree()).items()) if _is_recipe(key)}
+        """The hashed part of the configuration, flat: what belongs to this recipe."""
+        flat = sorted(flatten(self.tree()).items())
+        return {key: value for key, value in flat if _is_recipe(key) and not (key in OWN_KEYS and value is None)}
 
     @property
     def recipe_hash(self) -> str:
@@ -75,6 +76,7 @@ def one_line(error: Exception) -> str:
     return f"{key}: {text}" if key else text
 
 
+@cache
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
@@ -87,7 +89,6 @@ def _read(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in tree.items()}
 
 
-@cache
 def runs() -> dict[str, dict[str, Any]]:
     """Every training of the paper (configs/runs.yaml): run id -> what differs from its recipe."""
     return _read(CONFIGS / "runs.yaml")
@@ -97,6 +98,11 @@ def run_entry(name: str) -> dict[str, Any]:
     if name not in runs():
         raise UserError(f"{name}: no such run; `python -m reproduce runs` lists them (configs/runs.yaml)")
     return runs()[name]
+
+
+def recipe_of(name: str) -> str:
+    """The recipe of a run: cifar10 or imagenet, a file of configs/."""
+    return str(run_entry(name).get("recipe", ""))
 
 
 def default_seeds(name: str) -> int:
@@ -132,56 +138,79 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
     return {str(key): value for key, value in tree.items()}
 
 
-def profile_layer(profile: str) -> tuple[str, dict[str, Any]]:
+def profile_layer(profile: str, recipe: str) -> tuple[str, dict[str, Any]]:
+    """(where, tree) of what a profile changes in a recipe. Errors: UserError where it has nothing for that recipe."""
     names = sorted(path.stem for path in (CONFIGS / "profiles").glob("*.yaml"))
     if profile not in names:
         raise UserError(f"--profile {profile}: no such profile; there are {', '.join(names)}")
     path = CONFIGS / "profiles" / f"{profile}.yaml"
-    return str(path.relative_to(CONFIGS.parent)), _read(path)
+    parts = _read(path)
+    if recipe not in parts:
+        raise UserError(f"--profile {profile}: is made for {', '.join(parts)}, not for {recipe}")
+    return f"{path.relative_to(CONFIGS.parent)}: {recipe}", parts[recipe]
 
 
 def profile_name(profile: str, overrides: Sequence[str], recipe: str = "cifar10") -> str:
     """The folder of a profile's results: `paper`, or `paper+<hash8>` once the command line changes a recipe value.
 
-    A seed is no change (seeds share a folder), nor is a value that the profile and all runs have anyway.
+    A seed is no change (seeds share a folder), nor is a value that the profile and all runs of the recipe have anyway.
     """
     path = CONFIGS / f"{recipe}.yaml"
-    base = [(path.name, _read(path)), profile_layer(profile)]
-    before = flatten(OmegaConf.to_container(_merge(base), resolve=False, enum_to_str=True))  # type: ignore[arg-type]
-    merged = _merge([*base, ("command line", parse_overrides(overrides))])
-    after = flatten(OmegaConf.to_container(merged, resolve=False, enum_to_str=True))  # type: ignore[arg-type]
+    base = [(path.name, _read(path)), profile_layer(profile, recipe)]
+    before, after = _flat(_merge(base)), _flat(_merge([*base, ("command line", parse_overrides(overrides))]))
     given = flatten(parse_overrides(overrides))
     changed = {key: value for key, value in after.items() if _is_recipe(key) and value != before[key]}
-    changed |= {key: after[key] for key in given if _is_recipe(key) and _some_run_differs(key, after[key])}
+    changed |= {key: after[key] for key in given if _is_recipe(key) and _some_run_differs(recipe, key, after[key])}
     changed.pop("train.seed", None)
     return f"{profile}+{digest(changed)[:8]}" if changed else profile
 
 
-def _some_run_differs(key: str, value: Any) -> bool:
+def _flat(merged: Any) -> dict[str, Any]:
+    return flatten(OmegaConf.to_container(merged, resolve=False, enum_to_str=True))  # type: ignore[arg-type]
+
+
+def _some_run_differs(recipe: str, key: str, value: Any) -> bool:
     """Whether a run's own line has another value: warmup_lr=0 is the recipe's, but a change to ResNet-110."""
     part, _, name = key.partition(".")
-    return any(entry.get(part, {}).get(name, value) != value for entry in runs().values())
+    entries = [entry for entry in runs().values() if entry["recipe"] == recipe]
+    if key in ("train.iterations", "train.milestones") and any("length" in entry for entry in entries):
+        return True
+    return any(entry.get(part, {}).get(name, value) != value for entry in entries)
 
 
 def resolve(name: str, profile: str = "paper", overrides: Sequence[str] = (), seed: int | None = None) -> Run:
     """The run `name` under a profile and overrides. Errors: UserError naming file and key, in one line."""
-    entry = run_entry(name)
-    recipe = str(entry.get("recipe", ""))
-    recipe_path = CONFIGS / f"{recipe}.yaml"
-    difference = {key: value for key, value in entry.items() if key not in ("recipe", "seeds")}
+    entry, recipe = run_entry(name), recipe_of(name)
+    difference = {key: value for key, value in entry.items() if key not in ("recipe", "seeds", "length")}
     given = [item for item in overrides if not item.startswith("train.seed=")]
     layers = [
-        (f"configs/{recipe}.yaml", _read(recipe_path)),
+        (f"configs/{recipe}.yaml", _read(CONFIGS / f"{recipe}.yaml")),
         (f"configs/runs.yaml: {name}", difference),
-        profile_layer(profile),
-        ("command line", parse_overrides(overrides)),
+        profile_layer(profile, recipe),
     ]
+    layers.append((f"configs/runs.yaml: {name}", _lengthened(_merge(layers).train, entry.get("length", 1))))
+    layers.append(("command line", parse_overrides(overrides)))
     if seed is not None:
         layers.append(("--seed", {"train": {"seed": seed}}))
     merged = _merge(layers)
     for key in OmegaConf.missing_keys(merged):
         raise UserError(f"configs/{recipe}.yaml: {key}: has no value")
+    if merged.execution.devices == 0:
+        merged = OmegaConf.merge(merged, {"execution": {"devices": _visible_devices()}})
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)
     check(flatten(asdict(config)), "command line" if overrides else layers[2][0])
     return Run(name, profile_name(profile, given, recipe), profile, tuple(given), config)
+
+
+def _lengthened(train: Any, times: int) -> dict[str, Any]:
+    """A training `times` as long, its learning rate dropping as much later."""
+    if times == 1:
+        return {}
+    return {"train": {"iterations": times * train.iterations, "milestones": [times * i for i in train.milestones]}}
+
+
+def _visible_devices() -> int:
+    import torch  # takes seconds, and is needed for nothing else here
+
+    return max(1, torch.cuda.device_count())

@@ -3,24 +3,24 @@
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reproduce.classifier import DTYPES
+from reproduce.classifier import DTYPES, Sums
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @torch.inference_mode()
-def count_errors(net: nn.Module, batches: Batches, precision: str = "fp32") -> tuple[int, int]:
-    """(errors, images) over batches of images (b, 3, h, w) and labels (b,), each image a single view."""
+def count_errors(net: nn.Module, batches: Batches, precision: str = "fp32", top5: bool = False) -> Sums:
+    """Errors over batches of images (b, 3, h, w) and labels (b,), each image a single view."""
     net.eval()
-    errors = n = 0
+    sums = Sums()
     for images, labels in batches:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=DTYPES[precision] is torch.bfloat16):
             scores = net(images).float()
-        errors += int((scores.argmax(1) != labels).sum())
-        n += len(labels)
-    return errors, n
+        sums.add(F.cross_entropy(scores, labels), scores, labels, top5=top5)
+    return sums
 
 
 @torch.no_grad()

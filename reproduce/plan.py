@@ -11,10 +11,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from reproduce import count
+from reproduce.build import build_net, on_gpu, set_threads
 from reproduce.config import Run
 from reproduce.display import duration, percent
 from reproduce.record import RESULTS, RUNS
-from reproduce.train import build_net, is_done, on_gpu, set_threads
+from reproduce.train import is_done
 
 PROBE = 20  # layers of the net whose steps are timed
 STALE_SECONDS = 120.0

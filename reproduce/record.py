@@ -21,7 +21,6 @@ from reproduce.errors import UserError
 
 RESULTS = Path("results")
 RUNS = Path("runs")
-CURVE = ("iteration", "lr", "train_loss", "train_error", "test_error")
 PACKAGES = ("torch", "torchvision", "lightning", "omegaconf", "numpy")
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from reproduce.build import on_gpu, set_precision, set_threads
 from reproduce.config import Run
 from reproduce.evaluate import final_weights, load_net, open_data
 from reproduce.measure import Batches
 from reproduce.nets.residual import response_layers
 from reproduce.record import RESULTS, write_csv
-from reproduce.train import on_gpu, set_precision, set_threads
 
 
 class _Moments:

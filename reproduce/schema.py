@@ -34,6 +34,11 @@ class Data:
     scale: float = MISSING
     validation: int = MISSING
     subset: int = MISSING
+    # Of the ImageNet recipe only; None, and no part of what is hashed, elsewhere (OWN_KEYS).
+    shorter_side: Optional[tuple[int, int]] = None  # noqa: UP045
+    crop: Optional[int] = None  # noqa: UP045
+    colour_noise: Optional[float] = None  # noqa: UP045
+    test_side: Optional[int] = None  # noqa: UP045
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,16 @@ class Train:
     seed: int = MISSING
     compile: bool = MISSING
     channels_last: bool = MISSING
+    plateau_watch: Optional[str] = None  # noqa: UP045
+    plateau_patience: Optional[int] = None  # noqa: UP045
+    plateau_gain: Optional[float] = None  # noqa: UP045
 
 
 @dataclass(frozen=True)
 class Eval:
     bn_statistics: str = MISSING
     precision: str = MISSING
+    test_sides: Optional[tuple[int, ...]] = None  # noqa: UP045
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ class Execution:
     accelerator: str = MISSING
     jobs: int = MISSING
     threads: int = MISSING
+    workers: int = 0
     chunk: int = MISSING
     checkpoint_seconds: float = MISSING
     wandb: str = MISSING
@@ -96,7 +106,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "net.init": ("fan_in", "fan_out"),
     "data.source": ("official", "folder", "synthetic"),
     "data.normalize": ("per-pixel-mean", "channels"),
-    "train.lr_policy": ("steps",),  # `plateau` comes with the ImageNet recipe
+    "train.lr_policy": ("steps", "plateau"),
+    "train.plateau_watch": ("train", "validation"),
     "train.weight_decay_on": ("all", "weights"),
     "train.precision": ("fp32", "tf32", "bf16"),
     "eval.bn_statistics": ("moving", "recomputed"),
@@ -122,12 +133,24 @@ RANGES: dict[str, tuple[float, float]] = {
     "train.warmup_window": (1, 10**9),
     "train.test_every": (1, 10**9),
     "train.seed": (0, 2**31 - 1),
+    "data.crop": (32, 4096),
+    "data.colour_noise": (0.0, 10.0),
+    "data.test_side": (32, 4096),
+    "train.plateau_patience": (1, 10**6),
+    "train.plateau_gain": (0.0, 100.0),
     "execution.devices": (1, 1024),
     "execution.nodes": (1, 10_000),
     "execution.jobs": (1, 1024),
     "execution.threads": (0, 4096),
+    "execution.workers": (-1, 1024),
     "execution.chunk": (0, 1000),
     "execution.checkpoint_seconds": (0.0, 86_400.0),
+}
+
+
+OWN_KEYS = {  # of the ImageNet recipe: without a value in a recipe that does not name them
+    *("data.shorter_side", "data.crop", "data.colour_noise", "data.test_side", "eval.test_sides"),
+    *("train.plateau_watch", "train.plateau_patience", "train.plateau_gain"),
 }
 
 
@@ -138,11 +161,12 @@ def flatten(tree: dict[str, Any]) -> dict[str, Any]:
 
 def problems(flat: dict[str, Any]) -> Iterator[str]:
     """What is wrong with a configuration, each as `key: reason`, the cure in it."""
+    absent = {key for key in OWN_KEYS if flat[key] is None}
     for key, allowed in CHOICES.items():
-        if flat[key] not in allowed:
+        if key not in absent and flat[key] not in allowed:
             yield f"{key}: {flat[key]!r} is not one of {', '.join(allowed)}"
     for key, (low, high) in RANGES.items():
-        if not low <= flat[key] <= high:  # also false for NaN
+        if key not in absent and not low <= flat[key] <= high:  # also false for NaN
             yield f"{key}: {flat[key]} is not between {low:g} and {high:g}"
     yield from _problems_between_keys(flat)
 
@@ -166,8 +190,35 @@ def _problems_between_keys(flat: dict[str, Any]) -> Iterator[str]:
             yield f"{key}: {list(flat[key])} are not three numbers in [0, 1]"
     if flat["data.std"] is not None and any(x == 0 for x in flat["data.std"]):
         yield "data.std: a standard deviation of 0 divides by zero"
+    yield from _problems_of_views(flat)
+    yield from _problems_of_plateau(flat)
     if flat["train.nesterov"] and flat["train.momentum"] == 0:
         yield "train.nesterov: needs train.momentum above 0"
+
+
+def _problems_of_views(flat: dict[str, Any]) -> Iterator[str]:
+    """ImageNet's views; the CIFAR recipe, with its single 32x32 view, takes none of these keys."""
+    views = {key: flat[key] for key in OWN_KEYS if not key.startswith("train.")}
+    if flat["net.stem"] == "cifar":
+        yield from (f"{key}: goes with the ImageNet runs" for key, value in views.items() if value is not None)
+        return
+    (low, high), crop, test_side = flat["data.shorter_side"], flat["data.crop"], flat["data.test_side"]
+    if not crop <= low <= high <= 4096:
+        yield f"data.shorter_side: {[low, high]} is no interval of sides from data.crop ({crop}) on"
+    if test_side < crop:
+        yield f"data.test_side: {test_side} is smaller than data.crop ({crop})"
+    sides = list(flat["eval.test_sides"])
+    if not sides or sides != sorted(set(sides)) or sides[0] < 32 or sides[-1] > 4096:
+        yield f"eval.test_sides: {sides} are not increasing shorter sides from 32 on"
+
+
+def _problems_of_plateau(flat: dict[str, Any]) -> Iterator[str]:
+    if flat["train.lr_policy"] != "plateau":
+        return
+    keys = ("train.plateau_watch", "train.plateau_patience", "train.plateau_gain")
+    yield from (f"{key}: is needed for train.lr_policy=plateau" for key in keys if flat[key] is None)
+    if flat["train.plateau_watch"] == "validation" and not flat["data.validation"]:
+        yield "data.validation: train.plateau_watch=validation needs images held out of the training set, e.g. 50000"
 
 
 def check(flat: dict[str, Any], where: str) -> None:

@@ -1,140 +1,22 @@
-"""Training one run: config -> net, data and Classifier under Lightning's Trainer -> result files."""
+"""Training one run: net, data and Classifier under Lightning's Trainer, continued, watched and written down."""
 
-import logging
-import warnings
 from collections.abc import Callable
-from datetime import datetime, timezone
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from safetensors.torch import save as safetensors_bytes
-from torch import nn
 
-from reproduce import checkpoint, count, measure, observer
-from reproduce.callbacks import Keeper, Progress, Stopped
-from reproduce.classifier import SGD, Classifier, Schedule
-from reproduce.config import Config, Run
-from reproduce.data.cifar10 import Cifar10
+from reproduce import observer
+from reproduce.build import Data, build_classifier, build_data, build_trainer, on_gpu, set_precision, set_threads
+from reproduce.callbacks import Keeper, Progress
+from reproduce.classifier import Classifier
+from reproduce.config import Run
 from reproduce.errors import UserError
-from reproduce.nets import residual
-from reproduce.record import (
-    CURVE,
-    RESULTS,
-    RUNS,
-    cores,
-    is_first_process,
-    provenance,
-    read_json,
-    weights_sha256,
-    write_bytes,
-    write_csv,
-    write_json,
-)
+from reproduce.outcome import write_result
+from reproduce.record import RESULTS, RUNS, is_first_process, read_json
 
-PRECISIONS: dict[str, Any] = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed"}
 Show = Callable[[dict[str, Any]], None]
-
-
-def build_net(config: Config) -> nn.Module:
-    """The net of a configuration, with its keyed initial weights."""
-    n = config.net
-    return residual.build(
-        stem=n.stem,
-        depth=n.depth,
-        shortcut=n.shortcut,
-        block=n.block,
-        zero_padding=n.zero_padding,
-        subsample=n.subsample,
-        stride=n.stride,
-        bn_group=None if n.bn_group == "device" else n.bn_group,
-        classes=n.classes,
-        init=n.init,
-        seed=config.train.seed,
-    )
-
-
-def build_data(config: Config, chunk: int = 1) -> Cifar10:
-    d, t = config.data, config.train
-    return Cifar10(
-        source=d.source,
-        root=d.root,
-        batch_size=t.batch_size,
-        seed=t.seed,
-        iterations=t.iterations,
-        normalize=d.normalize,
-        mean=d.mean,
-        std=d.std,
-        scale=d.scale,
-        validation=d.validation,
-        subset=d.subset,
-        test_every=t.test_every,
-        chunk=chunk,
-        channels_last=t.channels_last,
-    )
-
-
-def build_classifier(config: Config) -> Classifier:
-    t = config.train
-    net = build_net(config)
-    if t.channels_last:
-        net = net.to(memory_format=torch.channels_last)
-    schedule = Schedule(t.lr, t.milestones, t.warmup_lr, t.warmup_error, t.warmup_window)
-    sgd = SGD(t.momentum, t.weight_decay, t.nesterov, t.weight_decay_on == "all")
-    return Classifier(net, schedule, sgd, test_precision=config.eval.precision, compiled=t.compile)
-
-
-def set_precision(precision: str) -> None:
-    """fp32 means fp32: TensorFloat-32 only when it is asked for (PyTorch's convolutions would use it unasked)."""
-    allowed = precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = allowed
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-
-
-def set_threads(config: Config) -> None:
-    """CPU threads of this process: the cores are divided between the processes of one machine."""
-    torch.set_num_threads(config.execution.threads or max(1, cores() // config.execution.devices))
-
-
-def on_gpu(config: Config) -> bool:
-    wanted = config.execution.accelerator
-    if wanted == "gpu" and not torch.cuda.is_available():
-        raise UserError("execution.accelerator: gpu: no CUDA device is visible here; `make doctor` says more")
-    return wanted != "cpu" and torch.cuda.is_available()
-
-
-def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | None) -> L.Trainer:
-    """Lightning's Trainer, plain. Its epochs are the intervals between tests; the Keeper sets how many are left."""
-    e = config.execution
-    _quiet()
-    return L.Trainer(
-        accelerator="gpu" if on_gpu(config) else "cpu",
-        devices=e.devices,
-        num_nodes=e.nodes,
-        strategy="ddp" if e.devices * e.nodes > 1 else "auto",
-        precision=PRECISIONS[config.train.precision],
-        logger=logger or False,
-        callbacks=callbacks,
-        max_epochs=1,
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,  # the batches are keyed by iteration, not by a sampler
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,  # the Keeper's states are atomic and hold our iteration counter
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
-def _quiet() -> None:
-    """Lightning's banners and adverts would come with every run; its warnings about loader workers do not apply."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")  # we log our own points
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
-    warnings.filterwarnings("ignore", message=".*functional.all_gather is deprecated.*")  # as well
 
 
 class Recorder(Callback):
@@ -155,7 +37,7 @@ class Recorder(Callback):
             self.sent = len(pl_module.rows)
 
 
-def guard_data(run: Run, data: Cifar10) -> None:
+def guard_data(run: Run, data: Data) -> None:
     """results/paper/ holds official data and nothing else, and any profile's folder one data fingerprint."""
     if run.profile == "paper" and not data.is_official:
         raise UserError(
@@ -207,59 +89,3 @@ def train(run: Run, label: str, show: Show) -> None:
             summary = write_result(run, trainer, module, data, keeper)["metrics"]
     finally:
         observer.finish(sink, summary)
-
-
-def data_provenance(data: Cifar10) -> dict[str, object]:
-    return {
-        "source": data.source,
-        "description": data.description,
-        "fingerprint": data.fingerprint,
-        "official": data.is_official,
-        "n_train": data.n_train,
-        "n_test": data.n_test,
-    }
-
-
-def recomputed_error(run: Run, net: nn.Module, data: Cifar10, device: torch.device) -> float:
-    """Test error in percent once the BN statistics are averages over one epoch's training batches; changes `net`."""
-    size = run.config.train.batch_size
-    measure.recompute_bn(net, (data.train_batch(i, device=device)[0:2] for i in range(-(-data.n_train // size))))
-    errors, n = measure.count_errors(net, data.test_batches(device), run.config.eval.precision)
-    return 100 * errors / n
-
-
-def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Cifar10, keeper: Keeper) -> dict[str, Any]:
-    """results/<profile>/<run>/seed-<k>/: the curve, and result.json last: its presence says that the run is done."""
-    net, last = module.net, dict(module.rows[-1])
-    if run.config.eval.bn_statistics == "recomputed":
-        last["test_error"] = recomputed_error(run, net, data, module.device)
-    if module.tested not in (0, data.n_test):
-        raise RuntimeError(f"{module.tested} test images were counted instead of {data.n_test}")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    origin = provenance(
-        run, data=data_provenance(data), device=module.device, processes=trainer.world_size, code=keeper.commit
-    )
-    origin |= {"start": keeper.began, "end": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-    origin |= {"hours": round(keeper.seconds_in_all / 3600, 4), "resumed": keeper.resumed}
-    result = {
-        "run": run.name,
-        "seed": run.seed,
-        "profile": run.profile,
-        "iterations": module.iteration,
-        "layers": count.layers(net),
-        "parameters": count.parameters(net),
-        "multiply_adds": count.multiply_adds(build_net(run.config), 32),
-        "metrics": {"train_error": last["train_error"], "test_error": last["test_error"]},
-        "n_test": data.n_test,
-        "warmup_iterations": module.warmup_over if module.schedule.warmup_lr else None,
-        "weights_sha256": weights_sha256(state),
-        "provenance": origin,
-    }
-    write_bytes(RUNS / run.folder / "final.safetensors", safetensors_bytes(state))
-    write_csv(RESULTS / run.folder / "curve.csv", CURVE, module.rows)
-    write_json(RESULTS / run.folder / "result.json", result)
-    checkpoint.clear(RUNS / run.folder)
-    return result
-
-
-__all__ = ["Stopped", "build_data", "build_net", "is_done", "train"]

@@ -12,10 +12,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from reproduce.build import build_classifier, build_data, build_trainer
 from reproduce.callbacks import Keeper
 from reproduce.classifier import Classifier
 from reproduce.config import resolve
-from reproduce.train import build_classifier, build_data, build_trainer
 from tests.conftest import TINY
 
 

@@ -5,11 +5,15 @@ import itertools
 import pytest
 
 from reproduce import config
-from reproduce.classifier import Schedule
+from reproduce.classifier import Plateau, Schedule
 from reproduce.config import profile_name, resolve, runs
 from reproduce.errors import UserError
 
 PROFILES = ("paper", "short", "folder", "short-folder", "demo", "smoke")
+
+
+def runs_of(recipe: str) -> list[str]:
+    return [name for name in runs() if config.recipe_of(name) == recipe]
 
 
 def test_the_recipe_is_the_papers() -> None:
@@ -31,7 +35,7 @@ def test_the_recipe_is_the_papers() -> None:
 
 
 def test_runs_are_those_of_table_6_and_figures_1_and_6() -> None:
-    nets = {(resolve(name).config.net.depth, resolve(name).config.net.shortcut) for name in runs()}
+    nets = {(resolve(name).config.net.depth, resolve(name).config.net.shortcut) for name in runs_of("cifar10")}
     residual = {(depth, "A") for depth in (20, 32, 44, 56, 110, 1202)}
     assert nets == residual | {(depth, "none") for depth in (20, 32, 44, 56, 110)}
     assert config.default_seeds("cifar10-resnet-110") == 5
@@ -40,7 +44,46 @@ def test_runs_are_those_of_table_6_and_figures_1_and_6() -> None:
     assert resolve("cifar10-resnet-110-no-warmup").config.train.warmup_lr == 0.0
 
 
-@pytest.mark.parametrize(("name", "profile"), list(itertools.product(runs(), PROFILES)))
+def test_the_imagenet_recipe_is_the_papers() -> None:
+    """Sec. 3.4, and Fig. 4 for the milestones."""
+    config = resolve("imagenet-resnet-34-B").config
+    train, data = config.train, config.data
+    assert (train.iterations, train.batch_size, train.lr, train.milestones) == (600_000, 256, 0.1, (150_000, 300_000))
+    assert (train.momentum, train.weight_decay, train.nesterov, train.precision) == (0.9, 1e-4, False, "fp32")
+    assert (data.shorter_side, data.crop, data.test_side, data.colour_noise) == ((256, 480), 224, 256, 0.1)
+    assert config.eval.test_sides == (224, 256, 384, 480, 640)
+    assert (train.test_every, train.warmup_lr, config.net.stride) == (5000, 0.0, "first-1x1")
+
+
+def test_imagenet_runs_are_those_of_tables_2_to_4_and_the_footnotes() -> None:
+    nets = {(resolve(name).config.net.depth, resolve(name).config.net.shortcut) for name in runs_of("imagenet")}
+    assert nets == {
+        *((18, "none"), (34, "none"), (50, "none"), (18, "A"), (34, "A"), (34, "B"), (34, "C")),
+        *((50, "B"), (101, "B"), (152, "B")),
+    }
+    assert resolve("imagenet-resnet-50-v1.5").config.net.stride == "3x3"
+
+
+def test_three_times_the_length_drops_the_rate_three_times_as_late() -> None:
+    train = resolve("imagenet-plain-34-3x").config.train
+    assert (train.iterations, train.milestones) == (1_800_000, (450_000, 900_000))
+    short = resolve("imagenet-plain-34-3x", "short", ["train.milestones=[1]"]).config.train
+    assert (short.iterations, short.milestones) == (180_000, (1,))
+
+
+def test_hashes_of_cifar_recipes_do_not_move_when_keys_of_imagenet_come() -> None:
+    assert not {"data.crop", "eval.test_sides", "train.plateau_gain"} & set(resolve("cifar10-resnet-20").recipe())
+    assert {"data.crop", "eval.test_sides", "train.plateau_gain"} <= set(resolve("imagenet-resnet-50").recipe())
+
+
+EVERYWHERE = [
+    (name, profile)
+    for name, profile in itertools.product(runs(), PROFILES)
+    if not (profile == "demo" and config.recipe_of(name) == "imagenet")
+]
+
+
+@pytest.mark.parametrize(("name", "profile"), EVERYWHERE)
 def test_every_run_loads_under_every_profile(name: str, profile: str) -> None:
     run = resolve(name, profile)
     source = {"paper": "official", "short": "official", "folder": "folder", "short-folder": "folder"}.get(
@@ -49,10 +92,12 @@ def test_every_run_loads_under_every_profile(name: str, profile: str) -> None:
     assert (run.profile, run.config.data.source) == (profile, source)
 
 
+@pytest.mark.parametrize("name", ["cifar10-resnet-110", "imagenet-resnet-50"])
 @pytest.mark.parametrize("profile", ["short", "short-folder"])
-def test_short_is_a_tenth_of_every_length_interval_and_window(profile: str) -> None:
-    full, short = resolve("cifar10-resnet-110").config.train, resolve("cifar10-resnet-110", profile).config.train
-    for key in ("iterations", "test_every", "warmup_window"):
+def test_short_is_a_tenth_of_every_length_interval_and_window(profile: str, name: str) -> None:
+    full, short = resolve(name).config.train, resolve(name, profile).config.train
+    keys = ("iterations", "test_every", "warmup_window") if name.startswith("cifar") else ("iterations", "test_every")
+    for key in keys:
         assert getattr(full, key) == 10 * getattr(short, key)
     assert [step // 10 for step in full.milestones] == list(short.milestones)
     assert (full.precision, short.precision) == ("fp32", "bf16")
@@ -119,6 +164,8 @@ def test_execution_is_recorded_but_not_hashed() -> None:
         ("data.root=${oc.env:HOME}", "data.root"),
         ("execution.devices=3", "train.batch_size"),
         ("speed.limit=9", "speed"),
+        ("data.crop=64", "goes with the ImageNet runs"),
+        ("train.lr_policy=plateau", "train.plateau_watch"),
         ("train=3", "section.key=value"),
         ("train.lr=[1", "flow sequence"),
     ],
@@ -128,6 +175,43 @@ def test_bad_values_are_one_line_naming_the_key(override: str, key: str) -> None
         resolve("cifar10-resnet-20", overrides=[override])
     assert key in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("data.crop=300", "data.shorter_side"),
+        ("data.shorter_side=[480,256]", "data.shorter_side"),
+        ("data.test_side=200", "data.test_side"),
+        ("eval.test_sides=[256,224]", "eval.test_sides"),
+        ("data.colour_noise=-1", "data.colour_noise"),
+        ("train.batch_size=0", "train.batch_size"),
+        ("train.lr_policy=cosine", "train.lr_policy"),
+        ("train.plateau_watch=test", "train.plateau_watch"),  # never the images that a table counts
+    ],
+)
+def test_bad_values_of_imagenet_are_one_line_naming_the_key(override: str, key: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve("imagenet-resnet-50", overrides=[override])
+    assert key in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plateau_over_held_out_images_needs_some() -> None:
+    words = ["train.lr_policy=plateau", "train.plateau_watch=validation"]
+    with pytest.raises(UserError, match="data.validation"):
+        resolve("imagenet-resnet-50", overrides=words)
+    resolve("imagenet-resnet-50", overrides=[*words, "data.validation=50000"])
+
+
+def test_the_rate_drops_where_the_error_has_not_gained_for_as_many_points() -> None:
+    plateau = Plateau("train", patience=2, gain=0.5)
+    assert plateau.drops([90, 80, 70, 60]) == 0
+    assert plateau.drops([90, 80, 79.9, 79.8]) == 1
+    assert plateau.drops([90, 80, 79.9, 79.0]) == 0  # one point of 0.8 below 79.9 ends the waiting
+    assert plateau.drops([90, 80, 80, 80, 70, 70, 70]) == 2
+    schedule = Schedule(0.1, (5,), plateau=plateau)
+    assert schedule.at(100, False, [{"train_error": 50.0}] * 3) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(

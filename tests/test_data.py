@@ -285,7 +285,7 @@ def test_the_global_random_stream_is_left_alone(monkeypatch: pytest.MonkeyPatch)
     before = torch.get_rng_state()
     data.train_batch(0)
     list(data.train_dataloader())
-    list(data.val_dataloader())
+    list(data.val_dataloader()[0])
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -107,7 +107,8 @@ def test_errors_are_counted_by_hand() -> None:
         (torch.tensor([[-1.0], [2.0], [3.0]]), torch.tensor([0, 1, 0])),
         (torch.tensor([[-4.0]]), torch.tensor([1])),
     ]
-    assert count_errors(Sign(), batches) == (2, 4)
+    counted = count_errors(Sign(), batches)
+    assert (int(counted.errors), counted.n) == (2, 4)
 
 
 def test_responses_are_the_standard_deviation_after_bn_before_relu() -> None:

@@ -332,7 +332,7 @@ def test_centre_crops_of_every_image_once(embedded: Path, workers: int) -> None:
 
 def test_the_val_loader_gives_test_batches(embedded: Path) -> None:
     data = module(embedded)
-    found = [data.transfer_batch_to_device(item, torch.device("cpu"), 0) for item in data.val_dataloader()]
+    found = [data.transfer_batch_to_device(item, torch.device("cpu"), 0) for item in data.val_dataloader()[0]]
     wanted = list(data.test_batches())
     assert len(found) == len(wanted) == 1
     assert torch.equal(found[0][0], wanted[0][0])

@@ -169,9 +169,13 @@ class Cifar10(L.LightningDataModule):
             i = stop
         return _loader(items)
 
-    def val_dataloader(self) -> DataLoader[Tensor]:
-        """This rank's test images (uint8) and labels, in equally many batches on every rank, so one may be empty."""
-        return _loader(self._shard(*self._place()))
+    def val_dataloader(self) -> list[DataLoader[Tensor]]:
+        """This rank's test images (uint8) and labels, in equally many batches on every rank, so one may be empty.
+
+        Of the test set, and by a second loader of the images held out of the training set where there are any.
+        """
+        splits = ["test", "validation"] if self.validation else ["test"]
+        return [_loader(self._shard(*self._place(), split=split)) for split in splits]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Iteration numbers become a list of training batches; uint8 test images become a normalised test batch."""

@@ -230,9 +230,12 @@ class ImageNet(L.LightningDataModule):
         keys = range(self.start_iteration, end)
         return loader(Items(self._share(rank, world), keys), self.workers, self._device(None).type == "cuda")
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        """This rank's centre crops (uint8) and labels, in equally many batches on every rank, so one may be empty."""
-        return self._crops(*self._place())
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        """This rank's centre crops (uint8) and labels, in equally many batches on every rank, so one may be empty.
+
+        Of the test images, and by a second loader of those held out of the training set where there are any.
+        """
+        return [self._crops(*self._place(), split=split) for split in ("test", "validation") if len(self.files[split])]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """A share becomes a list of one training batch, crops become a test batch. Raises a worker's UserError."""

@@ -61,7 +61,7 @@ def _unpickle(path: Path) -> object:
         raise UserError(f"{path}: damaged, or holds more than tensors ({type(error).__name__}: {reason})") from None
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     content = _unpickle(path)
     if isinstance(content, Mapping) and "state_dict" in content:
         for key in content.keys() - ENVELOPE:
@@ -83,7 +83,7 @@ def read_state(path: str | Path) -> tuple[str, dict[str, Tensor]]:
     A net for the akamaster layout is built with zero_padding="both". UserError names the file and the key.
     """
     path = Path(path)
-    tensors = _tensors(path)
+    tensors = read_tensors(path)
     if tensors and all(key.startswith("module.") for key in tensors):  # saved from DataParallel
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     layout = detect_layout(tensors, path)

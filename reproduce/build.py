@@ -1,0 +1,156 @@
+"""Config -> net, data, Classifier and Lightning's Trainer: the one place where configuration values become objects."""
+
+import logging
+import warnings
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from reproduce.classifier import SGD, Classifier, Plateau, Schedule
+from reproduce.config import Config
+from reproduce.data.cifar10 import Cifar10
+from reproduce.data.imagenet import ImageNet
+from reproduce.errors import UserError
+from reproduce.nets import residual
+from reproduce.record import RUNS, cores
+
+Data = Cifar10 | ImageNet
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed"}
+
+
+def build_net(config: Config) -> nn.Module:
+    """The net of a configuration, with its keyed initial weights."""
+    n = config.net
+    return residual.build(
+        stem=n.stem,
+        depth=n.depth,
+        shortcut=n.shortcut,
+        block=n.block,
+        zero_padding=n.zero_padding,
+        subsample=n.subsample,
+        stride=n.stride,
+        bn_group=None if n.bn_group == "device" else n.bn_group,
+        classes=n.classes,
+        init=n.init,
+        seed=config.train.seed,
+    )
+
+
+def build_data(config: Config, chunk: int = 1) -> Data:
+    """The DataModule of a configuration: CIFAR-10 with its single view of 32x32, or ImageNet with its crops."""
+    d, t = config.data, config.train
+    common: dict[str, Any] = {
+        "source": d.source,
+        "root": d.root,
+        "batch_size": t.batch_size,
+        "seed": t.seed,
+        "iterations": t.iterations,
+        "normalize": d.normalize,
+        "mean": d.mean,
+        "std": d.std,
+        "scale": d.scale,
+        "validation": d.validation,
+        "subset": d.subset,
+        "test_every": t.test_every,
+        "chunk": chunk,
+        "channels_last": t.channels_last,
+    }
+    if config.net.stem == "cifar":
+        return Cifar10(**common)
+    return ImageNet(
+        **common,
+        **{key: getattr(d, key) for key in ("shorter_side", "crop", "test_side", "colour_noise")},
+        workers=workers(config),
+        cache=RUNS / "cache",
+    )
+
+
+def workers(config: Config) -> int:
+    """Processes that decode images, of one training process: as configured, or its share of the cores but one."""
+    e = config.execution
+    share = cores() // (e.devices * e.jobs)
+    return max(share - 1, 1) if e.workers < 0 else e.workers
+
+
+def build_classifier(config: Config) -> Classifier:
+    t = config.train
+    net = build_net(config)
+    if t.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    schedule = Schedule(t.lr, t.milestones, t.warmup_lr, t.warmup_error, t.warmup_window, plateau(config))
+    sgd = SGD(t.momentum, t.weight_decay, t.nesterov, t.weight_decay_on == "all")
+    return Classifier(
+        net,
+        schedule,
+        sgd,
+        test_precision=config.eval.precision,
+        compiled=t.compile,
+        top5=config.net.stem == "imagenet",
+    )
+
+
+def plateau(config: Config) -> Plateau | None:
+    t = config.train
+    if t.lr_policy != "plateau":
+        return None
+    return Plateau(str(t.plateau_watch), int(t.plateau_patience or 1), float(t.plateau_gain or 0))
+
+
+def image_size(config: Config) -> int:
+    """Side in pixels of the image for which the paper counts multiply-adds."""
+    return 32 if config.net.stem == "cifar" else 224
+
+
+def set_precision(precision: str) -> None:
+    """fp32 means fp32: TensorFloat-32 only when it is asked for (PyTorch's convolutions would use it unasked)."""
+    allowed = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def set_threads(config: Config) -> None:
+    """CPU threads of this process: the cores are divided between the processes of one machine."""
+    torch.set_num_threads(config.execution.threads or max(1, cores() // config.execution.devices))
+
+
+def on_gpu(config: Config) -> bool:
+    wanted = config.execution.accelerator
+    if wanted == "gpu" and not torch.cuda.is_available():
+        raise UserError("execution.accelerator: gpu: no CUDA device is visible here; `make doctor` says more")
+    return wanted != "cpu" and torch.cuda.is_available()
+
+
+def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | None) -> L.Trainer:
+    """Lightning's Trainer, plain. Its epochs are the intervals between tests; the Keeper sets how many are left."""
+    e = config.execution
+    _quiet()
+    return L.Trainer(
+        accelerator="gpu" if on_gpu(config) else "cpu",
+        devices=e.devices,
+        num_nodes=e.nodes,
+        strategy="ddp" if e.devices * e.nodes > 1 else "auto",
+        precision=PRECISIONS[config.train.precision],
+        logger=logger or False,
+        callbacks=callbacks,
+        max_epochs=1,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,  # the batches are keyed by iteration, not by a sampler
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,  # the Keeper's states are atomic and hold our iteration counter
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _quiet() -> None:
+    """Lightning's banners and adverts would come with every run; its warnings about loader workers do not apply."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")  # we log our own points
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's own use of torch
+    warnings.filterwarnings("ignore", message=".*functional.all_gather is deprecated.*")  # as well

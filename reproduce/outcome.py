@@ -1,0 +1,78 @@
+"""What a finished training leaves: result.json with its provenance, curve.csv and the final weights."""
+
+from datetime import datetime, timezone
+from typing import Any
+
+import lightning as L
+import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import nn
+
+from reproduce import checkpoint, count, measure
+from reproduce.build import Data, build_net, image_size
+from reproduce.callbacks import Keeper
+from reproduce.classifier import Classifier
+from reproduce.config import Run
+from reproduce.record import RESULTS, RUNS, provenance, weights_sha256, write_bytes, write_csv, write_json
+
+
+def data_provenance(data: Data) -> dict[str, object]:
+    return {
+        "source": data.source,
+        "description": data.description,
+        "fingerprint": data.fingerprint,
+        "official": data.is_official,
+        "n_train": data.n_train,
+        "n_test": data.n_test,
+    }
+
+
+def recompute_bn(run: Run, net: nn.Module, data: Data, device: torch.device) -> None:
+    """BN statistics as averages over one epoch's training batches; changes `net`."""
+    size = run.config.train.batch_size
+    measure.recompute_bn(net, (data.train_batch(i, device=device) for i in range(-(-data.n_train // size))))
+
+
+def metrics(row: dict[str, float]) -> dict[str, float]:
+    """The errors of the curve's last point in percent; for ImageNet those of the centre crop, top-1 and top-5."""
+    found = {"train_error": row["train_error"], "test_error": row["test_error"]}
+    if "test_top5_error" in row:
+        found |= {"top1_error": row["test_error"], "top5_error": row["test_top5_error"]}
+    return found
+
+
+def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: Keeper) -> dict[str, Any]:
+    """results/<profile>/<run>/seed-<k>/: the curve, and result.json last: its presence says that the run is done."""
+    net, last = module.net, dict(module.rows[-1])
+    if run.config.eval.bn_statistics == "recomputed":
+        recompute_bn(run, net, data, module.device)
+        tested = measure.count_errors(net, data.test_batches(module.device), run.config.eval.precision, module.top5)
+        last["test_error"] = tested.error
+        last |= {"test_top5_error": tested.top5_error} if module.top5 else {}
+    if module.tested not in (0, data.n_test):
+        raise RuntimeError(f"{module.tested} test images were counted instead of {data.n_test}")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    origin = provenance(
+        run, data=data_provenance(data), device=module.device, processes=trainer.world_size, code=keeper.commit
+    )
+    origin |= {"start": keeper.began, "end": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    origin |= {"hours": round(keeper.seconds_in_all / 3600, 4), "resumed": keeper.resumed}
+    result = {
+        "run": run.name,
+        "seed": run.seed,
+        "profile": run.profile,
+        "iterations": module.iteration,
+        "layers": count.layers(net),
+        "parameters": count.parameters(net),
+        "multiply_adds": count.multiply_adds(build_net(run.config), image_size(run.config)),
+        "metrics": metrics(last),
+        "n_test": data.n_test,
+        "warmup_iterations": module.warmup_over if module.schedule.warmup_lr else None,
+        "weights_sha256": weights_sha256(state),
+        "provenance": origin,
+    }
+    write_bytes(RUNS / run.folder / "final.safetensors", safetensors_bytes(state))
+    write_csv(RESULTS / run.folder / "curve.csv", module.rows[0], module.rows)
+    write_json(RESULTS / run.folder / "result.json", result)
+    checkpoint.clear(RUNS / run.folder)
+    return result
