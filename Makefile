@@ -11,6 +11,7 @@ SHELL := bash
 ##= PRECISION  fp32, tf32, bf16; results then have a folder of their own, <profile>+<hash>
 ##= SET        further key=value overrides, as of the configuration in configs/
 ##= WANDB      disabled (default), offline, online
+##= WEIGHTS    table3, table4: torchvision (downloaded), or the folder of its files: evaluates them instead of training
 ##= DRY_RUN    1: print runs, hours and disk, train nothing
 ##= PYTHON     the interpreter (default: the active environment, else .venv, made where there is none)
 PROFILE ?= paper
@@ -54,20 +55,29 @@ EXECUTION = $(if $(DATA),data.root='$(DATA)') $(if $(GPUS),execution.devices=$(G
             $(if $(JOBS),execution.jobs=$(JOBS)) $(if $(WANDB),execution.wandb=$(WANDB))
 OPTIONS   = $(strip --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(EXECUTION) $(RECIPE))
 # The results folder: the profile's, or <profile>+<hash8> once a recipe value is given.
-FOLDER    = $(if $(strip $(RECIPE)),$$($(REPRODUCE) profile-name --profile $(PROFILE) $(strip $(RECIPE))),$(PROFILE))
+FOLDER    = $(if $(strip $(RECIPE)),$$($(REPRODUCE) profile-name $$runs --profile $(PROFILE) $(strip $(RECIPE))),$(PROFILE))
 
 # $(call render,ARTEFACT...): ours beside the paper's, from results/ alone.
 render = folder=$(FOLDER) || exit; $(PAPER) render $(1) --profile "$$folder"
 
-# $(call reproduce,COMMAND THAT PRINTS RUN IDS,ARTEFACT...[,VERBS]): train the runs, measure them by VERBS, render. A failed run (exit
-# code 1) stops neither the other runs nor the page, but the exit code tells; anything else (bad input, a signal) stops.
+# $(call reproduce,COMMAND THAT PRINTS RUN IDS,ARTEFACT...[,VERBS]): train the runs, measure them by VERBS, render. A verb may name its
+# protocol, as evaluate:10-crop. A failed run (exit code 1) stops neither the other runs nor the page, but the exit code tells; anything else (bad input, a signal) stops.
 define reproduce
 @runs=$$($(1)) || exit; \
 $(if $(filter-out 0,$(DRY_RUN)),$(REPRODUCE) plan $$runs $(OPTIONS),failed=0; \
 $(REPRODUCE) train $$runs $(OPTIONS) || { failed=$$?; [ $$failed -eq 1 ] || exit $$failed; }; \
-$(foreach verb,$(3),$(REPRODUCE) $(verb) $$runs $(OPTIONS) || failed=$$?;) \
+$(foreach verb,$(3),$(REPRODUCE) $(call measure,$(verb),$$runs) || failed=$$?;) \
 $(call render,$(2)) || failed=$$?; \
 exit $$failed)
+endef
+
+# $(call measure,VERB[:PROTOCOL],RUNS)
+measure = $(firstword $(subst :, ,$(1))) $(2) $(OPTIONS) $(if $(findstring :,$(1)),--protocol $(lastword $(subst :, ,$(1))))
+
+# $(call published,MODELS,PROTOCOL,ARTEFACT): published weights under a protocol, then the page.
+define published
+@$(REPRODUCE) published $(1) --weights '$(WEIGHTS)' --protocol $(2) $(strip --profile $(PROFILE) $(EXECUTION) $(RECIPE)) && \
+runs=$$($(PAPER) runs $(3)) && $(call render,$(3))
 endef
 
 # ---- Targets ----
@@ -90,12 +100,22 @@ fig1:                ## The same as fig1-cifar
 fig6:                ## The same as fig6-cifar
 fig7:                ## The same as fig7-cifar
 
-##@ No training here yet: the paper's values, and why ours are not run
+##@ ImageNet: train what is missing, evaluate, then render
+table2:              ## Table 2: plain nets and ResNets of 18 and 34 layers, 10-crop
+table3:              ## Table 3: shortcut options A, B, C, and 50 to 152 layers, 10-crop
+table4:              ## Table 4: single models, fully convolutional at five scales
+table5:              ## Table 5: the nets of Table 4 as an ensemble, on the validation set
+fig4-imagenet:       ## Figure 4: training and validation curves, 18 and 34 layers
+fig4:                ## The same as fig4-imagenet
+
+##@ No training: counted and drawn from the nets
 table1:              ## Table 1: architectures for ImageNet
-table2:              ## Table 2: ImageNet, plain nets and ResNets of 18 and 34 layers
-table3:              ## Table 3: ImageNet, 10-crop, shortcut options A, B, C
-table4:              ## Table 4: ImageNet, single models
-table5:              ## Table 5: ImageNet, ensembles
+fig2:                ## Figure 2: the building block
+fig3-architectures:  ## Figure 3: VGG-19, plain-34, ResNet-34
+fig5:                ## Figure 5: the bottleneck block
+fig3:                ## The same as fig3-architectures
+
+##@ Out of scope: the paper's values, and why ours are not run
 table7:              ## Table 7: detection, PASCAL VOC
 table8:              ## Table 8: detection, COCO
 table9:              ## Table 9: detection, COCO, improvements
@@ -104,12 +124,6 @@ table11:             ## Table 11: detection, PASCAL VOC 2012 per class
 table12:             ## Table 12: detection, ImageNet DET
 table13:             ## Table 13: localization, ImageNet
 table14:             ## Table 14: localization, other methods
-fig2:                ## Figure 2: the building block
-fig3-architectures:  ## Figure 3: VGG-19, plain-34, ResNet-34
-fig4-imagenet:       ## Figure 4: ImageNet curves, 18 and 34 layers
-fig5:                ## Figure 5: the bottleneck block
-fig3:                ## The same as fig3-architectures
-fig4:                ## The same as fig4-imagenet
 
 ##@ Look (trains nothing)
 report: $(INSTALLED) ## Every table and figure of PROFILE, from results/
@@ -141,14 +155,29 @@ clean:               ## Caches and the reports of demo and smoke; never results/
 
 # fig1-cifar is fig1: what stands before the dash is the name in paper_tables/paper.yaml.
 artefact = $(firstword $(subst -, ,$@))
-TRAINED := table6 fig1 fig1-cifar fig6 fig6-cifar
-PRINTED := table1 table2 table3 table4 table5 table7 table8 table9 table10 table11 table12 table13 table14 \
-           fig2 fig3 fig3-architectures fig4 fig4-imagenet fig5
+TRAINED := table6 fig1 fig1-cifar fig6 fig6-cifar fig4 fig4-imagenet
+PRINTED := table1 table7 table8 table9 table10 table11 table12 table13 table14 fig2 fig3 fig3-architectures fig5
 
 $(TRAINED): $(INSTALLED)
 	$(call reproduce,$(PAPER) runs $(artefact),$(artefact))
 fig7 fig7-cifar: $(INSTALLED)
 	$(call reproduce,$(PAPER) runs $(artefact),$(artefact),responses)
+ifdef WEIGHTS
+table3: $(INSTALLED)
+	$(call published,resnet34 resnet50 resnet101 resnet152 vgg16,10-crop,table3)
+table4: $(INSTALLED)
+	$(call published,resnet34 resnet50 resnet101 resnet152,multi-scale,table4)
+else
+table3: $(INSTALLED)
+	$(call reproduce,$(PAPER) runs table3,table3,evaluate:10-crop)
+table4: $(INSTALLED)
+	$(call reproduce,$(PAPER) runs table4,table4,evaluate:multi-scale)
+endif
+table2: $(INSTALLED)
+	$(call reproduce,$(PAPER) runs table2,table2,evaluate:10-crop)
+# The authors do not name the nets of their ensemble, beyond two of 152 layers: here those of Table 4.
+table5: $(INSTALLED)
+	$(call reproduce,$(PAPER) runs table4,table5,ensemble:multi-scale)
 $(PRINTED): $(INSTALLED)
 	@$(call render,$(artefact))
 
@@ -161,6 +190,10 @@ demo: $(INSTALLED)
 smoke: override PROFILE := smoke
 smoke: SEEDS ?= 1
 smoke: $(INSTALLED)
-	$(call reproduce,$(REPRODUCE) runs,all,evaluate responses)
+	@cifar=$$($(REPRODUCE) runs cifar10) && imagenet=$$($(REPRODUCE) runs imagenet) && several=$$($(PAPER) runs table4) && \
+	$(REPRODUCE) train $$cifar $$imagenet $(OPTIONS) && \
+	$(REPRODUCE) $(call measure,evaluate,$$cifar $$imagenet) && $(REPRODUCE) $(call measure,responses,$$cifar) && \
+	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
+	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
 .PHONY: as-it-is help demo doctor report check plan status test test-all smoke bench clean fig7 fig7-cifar $(TRAINED) $(PRINTED)

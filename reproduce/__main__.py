@@ -59,7 +59,9 @@ def parser() -> argparse.ArgumentParser:
         if verb in ("evaluate", "ensemble", "published"):
             sub.add_argument("--protocol", default="single", choices=PROTOCOLS)
     for verb, (_, text) in ALONE.items():
-        subs.add_parser(verb, help=text)
+        sub = subs.add_parser(verb, help=text)
+        if verb == "runs":
+            sub.add_argument("recipe", nargs="?", help="cifar10 or imagenet (default: both)")
     return top
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,35 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from reproduce import count
-from reproduce.build import build_net, on_gpu, set_threads
+from reproduce.build import build_net, image_size, on_gpu, set_threads
 from reproduce.config import Run
 from reproduce.display import duration, percent
 from reproduce.record import RESULTS, RUNS
 from reproduce.train import is_done
 
-PROBE = 20  # layers of the net whose steps are timed
 STALE_SECONDS = 120.0
 
 
+@dataclass(frozen=True)
+class Probe:
+    """The net and batch whose training steps are timed for the runs of one recipe."""
+
+    depth: int
+    batch: int
+    size: int  # side of its images in pixels
+
+
+PROBES = {"cifar": Probe(20, 32, 32), "imagenet": Probe(18, 8, 224)}
+
+
 def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
-    """Multiply-adds of training (three times the forward ones) per second: the fastest of some steps of ResNet-20."""
+    """Multiply-adds of training (three times the forward ones) per second: the fastest of some steps of a small net."""
     set_threads(run.config)
     device = torch.device("cuda" if on_gpu(run.config) else "cpu")
-    net = build_net(replace(run.config, net=replace(run.config.net, depth=PROBE))).to(device)
-    images = torch.zeros(32, 3, 32, 32, device=device)
-    labels = torch.zeros(32, dtype=torch.int64, device=device)
+    probe = PROBES[run.config.net.stem]
+    net = build_net(replace(run.config, net=replace(run.config.net, depth=probe.depth, block="auto"))).to(device)
+    images = torch.zeros(probe.batch, 3, probe.size, probe.size, device=device)
+    labels = torch.zeros(probe.batch, dtype=torch.int64, device=device)
     seconds = []
     for _ in range(steps):
         began = time.perf_counter()
@@ -36,12 +48,13 @@ def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
         loss.backward()
         loss.item()
         seconds.append(time.perf_counter() - began)
-    return 3 * 32 * count.multiply_adds(net, 32) / min(seconds)
+    return 3 * probe.batch * count.multiply_adds(net, probe.size) / min(seconds)
 
 
 def hours(run: Run, multiply_adds: int, speed: float) -> float:
-    t = run.config.train
-    return 3 * multiply_adds * t.batch_size * t.iterations / speed / 3600
+    t, size = run.config.train, run.config.data.crop or PROBES["cifar"].size
+    scale = (size / image_size(run.config)) ** 2
+    return 3 * multiply_adds * scale * t.batch_size * t.iterations / speed / 3600
 
 
 def gigabytes(parameters: int) -> float:
@@ -51,20 +64,24 @@ def gigabytes(parameters: int) -> float:
 
 def plan(runs: Sequence[Run]) -> str:
     """A table of the runs: done or to be trained, hours on this machine's first device, gigabytes."""
-    speed = multiply_adds_per_second(runs[0])
+    speeds: dict[str, float] = {}
     lines, total_hours, total_disk = [], 0.0, 0.0
     for run in runs:
-        net = build_net(run.config)
-        needed = 0.0 if is_done(run) else hours(run, count.multiply_adds(net, 32), speed)
+        net, stem = build_net(run.config), run.config.net.stem
+        if stem not in speeds:
+            speeds[stem] = multiply_adds_per_second(run)
+        needed = 0.0 if is_done(run) else hours(run, count.multiply_adds(net, image_size(run.config)), speeds[stem])
         disk = 0.0 if is_done(run) else gigabytes(count.parameters(net))
         total_hours, total_disk = total_hours + needed, total_disk + disk
         state = "done" if is_done(run) else f"{needed:9.2f} h {disk:7.3f} GB"
-        lines.append(f"{run.name:32} seed {run.seed}  {run.config.train.iterations:>6} iterations  {state}")
+        lines.append(f"{run.name:32} seed {run.seed}  {run.config.train.iterations:>7} iterations  {state}")
     place = "this GPU" if on_gpu(runs[0].config) else f"this CPU, {torch.get_num_threads()} threads"
     lines.append(
         f"total: {total_hours:.2f} h on {place} one after the other, {total_disk:.2f} GB; results/{runs[0].profile}/"
     )
-    lines.append("(hours are an estimate from a few timed steps of ResNet-20, tests not counted)")
+    lines.append(
+        "(device-hours, from a few timed steps of ResNet-20 or ResNet-18; tests and reading of images not counted)"
+    )
     return "\n".join(lines)
 
 

@@ -203,5 +203,7 @@ def doctor(args: argparse.Namespace) -> int:
 def runs(args: argparse.Namespace) -> int:
     from reproduce import config
 
-    print("\n".join(config.runs()))
+    if args.recipe not in (None, "cifar10", "imagenet"):
+        raise UserError(f"runs: {args.recipe} is not one of cifar10, imagenet")
+    print("\n".join(name for name in config.runs() if args.recipe in (None, config.recipe_of(name))))
     return 0

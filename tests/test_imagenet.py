@@ -1,4 +1,4 @@
-"""ImageNet end to end on the embedded images: train, break off, continue, several processes, the learning rate's plateau."""
+"""ImageNet end to end on the embedded images: train, break off, continue, several processes, the plateau."""
 
 import csv
 import json

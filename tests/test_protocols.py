@@ -1,8 +1,8 @@
 """The test protocols against the same thing done by hand: crops, dense scores, averages, every image once."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -203,18 +203,19 @@ def test_published_weights_see_what_torchvision_would_show_them(
     from torchvision.transforms import v2
 
     from reproduce.build import build_data
+    from reproduce.data.imagenet import ImageNet
     from reproduce.torchvision_weights import MEAN, STD, WEIGHTS, config_run, load
 
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    theirs = models.resnet18(num_classes=10).eval()
+    theirs: Any = models.resnet18(num_classes=10).eval()
     save_theirs(tmp_path / "w.pth", theirs)
     run = config_run(WEIGHTS["resnet18"], "smoke", ("eval.precision=fp32",))
     ours, data = load(WEIGHTS["resnet18"], run, tmp_path / "w.pth").eval(), build_data(run.config)
+    assert isinstance(data, ImageNet)
     data.setup("test")
     steps = [v2.Resize(72), v2.CenterCrop(64), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
-    look = v2.Compose(steps)
-    views: Callable[[Tensor], Tensor] = look
+    views: Any = v2.Compose(steps)
     same = 0
     with torch.no_grad():
         for (image, _), (x, _) in zip(data.test_images(), data.test_batches("cpu", size=1), strict=True):

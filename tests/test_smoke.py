@@ -1,4 +1,4 @@
-"""`make smoke`: every CIFAR run of the paper trained for a few iterations, evaluated, measured and rendered."""
+"""`make smoke`: every run of the paper trained for a few iterations, evaluated, measured and rendered."""
 
 import json
 import os
@@ -27,10 +27,15 @@ def test_every_run_trains_evaluates_and_is_reported(tmp_path: Path) -> None:
     for name in runs():
         folder = tmp_path / "results" / "smoke" / name / "seed-0"
         found = json.loads((folder / "result.json").read_text())
-        assert json.loads((folder / "eval-single.json").read_text())["top1_error"] == found["metrics"]["test_error"]
-        assert (
-            len((folder / "responses.csv").read_text().splitlines()) == found["layers"]
-        )  # a 3x3 layer each, and the header
+        tested = {path.stem: json.loads(path.read_text()) for path in folder.glob("eval-*.json")}
+        assert tested["eval-single"]["top1_error"] == found["metrics"]["test_error"]
+        if name.startswith("cifar10"):  # a line for each 3x3 layer, and the header; fc is the other layer
+            assert len((folder / "responses.csv").read_text().splitlines()) == found["layers"]
+        else:
+            assert set(tested) == {"eval-single", "eval-10-crop", "eval-multi-scale"}
+            assert {evaluation["n"] for evaluation in tested.values()} == {10}
+    [ensemble] = (tmp_path / "results" / "smoke" / "ensembles").glob("*/eval-multi-scale.json")
+    assert len(json.loads(ensemble.read_text())["members"]) == 5
     page = (tmp_path / "report" / "smoke" / "index.html").read_text()
     assert "Table 6" in page
     assert "embedded synthetic images" in page
