@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--weights", type=Path, help=layouts)
         if verb == "evaluate":
             sub.add_argument("--protocol", default="single", choices=["single", "10-crop", "multi-scale"])
+    verbs.add_parser("architectures", help="layers of every net of the paper, counted: results/architectures.json")
     verbs.add_parser("doctor", help="is this machine fit for training?")
     return top
 
@@ -184,6 +185,13 @@ def bench(args: argparse.Namespace) -> int:
     from reproduce.bench import bench
 
     bench()
+    return 0
+
+
+def architectures(args: argparse.Namespace) -> int:
+    from reproduce.architectures import write
+
+    print(write())
     return 0
 
 
