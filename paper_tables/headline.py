@@ -6,13 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 from paper_tables.claims import Verdict, judge_claims
-from paper_tables.measure import Conditions, conditions_of, judge
+from paper_tables.measure import Conditions, conditions_of, judge, ours_text
+from paper_tables.readings import reading_table
 from paper_tables.registry import Cell, Registry, UserError
 from paper_tables.results import Results
-from paper_tables.tables import NOT_RUN, Table, ours_text, reading_table, verdict_text
+from paper_tables.table import NOT_RUN, Table
+from paper_tables.tables import verdict_text
 
 BEGIN, END = "<!-- headline:begin -->", "<!-- headline:end -->"
-WORDS = ("reproduced", "holds here", "not reproduced", "does not hold here", "undecided", NOT_RUN)
+WORDS = (
+    *("reproduced", "holds here", "holds, counted", "not reproduced", "does not hold here", "fails, counted"),
+    *("undecided", NOT_RUN),
+)
+NAMES = {"cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 
 
 def headline(results: Results, registry: Registry) -> str:
@@ -21,7 +27,7 @@ def headline(results: Results, registry: Registry) -> str:
     verdicts = judge_claims(results, registry)
     parts = [conditions_line(results, registry), table6_summary(results, registry).markdown()]
     parts += ["Figure 1, end of training (the paper's values are read off the figure):", first.markdown()]
-    parts.append(f"Claims of Sec. 4.2: {counts_line(verdicts)}.")
+    parts.append(f"Claims of Sec. 4.1 and 4.2: {counts_line(verdicts)}.")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -40,27 +46,40 @@ def table6_summary(results: Results, registry: Registry) -> Table:
     return Table("table6", "Table 6, error on the CIFAR-10 test set", columns, rows, frozenset({2}))
 
 
-def conditions_of_all(results: Results, registry: Registry) -> Conditions | None:
-    """Everything met in the profile, None where nothing was run."""
-    known = [seed for seed in results.all_seeds if seed.run.partition("-")[0] in registry.lengths]
-    return conditions_of(known, registry) if known else None
+def conditions_of_all(results: Results, registry: Registry) -> dict[str, Conditions]:
+    """Everything met in the profile, by recipe; empty where nothing was run."""
+    recipes = {recipe: [s for s in results.all_seeds if s.run.startswith(f"{recipe}-")] for recipe in registry.lengths}
+    return {recipe: conditions_of(seeds, registry) for recipe, seeds in recipes.items() if seeds}
+
+
+def seen_text(seen: dict[str, Conditions]) -> str:
+    """The conditions in words; with their recipes where there are several."""
+    texts = [f"{NAMES[recipe]}: {conditions}" for recipe, conditions in seen.items()]
+    return "; ".join(texts) if len(seen) > 1 else "".join(str(conditions) for conditions in seen.values())
 
 
 def conditions_line(results: Results, registry: Registry) -> str:
     """Profile, data, budget and precision in one sentence, and whether they are the paper's."""
     seen = conditions_of_all(results, registry)
-    if seen is None:
+    if not seen:
         return f"Profile `{results.profile}`: nothing has been run yet."
-    line = f"Profile `{results.profile}`: {seen}."
-    return line if results.profile == "paper" and seen.as_paper else f"{line} {caveat(seen, results.profile)}"
+    return f"Profile `{results.profile}`: {seen_text(seen)}. {caveat(seen, results.profile)}".rstrip()
 
 
-def caveat(seen: Conditions, profile: str) -> str:
-    """Why these numbers are not the paper's experiment, in a sentence."""
-    reasons = [] if seen.official else ["the data is not the official CIFAR-10"]
-    reasons += ["the budget is not the paper's"] if any(a != b for a, b in (*seen.budgets, *seen.batches)) else []
-    reasons += ["the precision is not fp32"] if set(seen.precisions) - {"fp32", "32", "32-true"} else []
-    reasons += ["runs of different data stand side by side"] if len(seen.fingerprints) > 1 else []
+def caveat(seen: dict[str, Conditions], profile: str) -> str:
+    """Why these numbers are not the paper's experiment, in a sentence; empty where they are or nothing was run."""
+    if not seen or (profile == "paper" and all(conditions.as_paper for conditions in seen.values())):
+        return ""
+    every = list(seen.values())
+    others = [NAMES[recipe] for recipe, conditions in seen.items() if not conditions.official]
+    reasons = [f"the data is not the official {' and '.join(others)}"] if others else []
+    reasons += (
+        ["the budget is not the paper's"] if any(a != b for c in every for a, b in (*c.budgets, *c.batches)) else []
+    )
+    reasons += (
+        ["the precision is not fp32"] if {p for c in every for p in c.precisions} - {"fp32", "32", "32-true"} else []
+    )
+    reasons += ["runs of different data stand side by side"] if any(len(c.fingerprints) > 1 for c in every) else []
     reasons = reasons or [f"profile {profile} is not the paper's"]
     return f"Not the paper's conditions: {', '.join(reasons)}; no number here is held against the paper's."
 
