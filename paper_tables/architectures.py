@@ -36,8 +36,8 @@ def more_counts(artefact: Artefact, results: Results) -> tuple[list[list[str] | 
     """Table 1's rows that the paper has not, and what both tables have to say."""
     nets = results.architectures
     if not nets:
-        return [], [artefact.protocol, f"Ours is not counted yet: `{COMMAND}`."]
-    notes = [artefact.protocol, f"Ours is counted from the nets (`{COMMAND}`); FLOPs agree to 0.1×10⁹."]
+        return [], [artefact.protocol, f"Ours is not counted yet: {COMMAND}."]
+    notes = [artefact.protocol, f"Ours is counted from the nets ({COMMAND}); FLOPs agree to 0.1×10⁹."]
     if artefact.name != "table1":
         return [], notes
     for name, printed in artefact.spec["text_flops"].items():

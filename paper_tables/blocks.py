@@ -20,7 +20,7 @@ def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Fig
     """One block beside the other: in Figure 2 in general terms, in Figure 5 with kernels and filters."""
     wanted = artefact.spec["blocks"]
     if any(block["net"] not in results.architectures for block in wanted):
-        return diagrams.not_counted(artefact.title, COMMAND), figures.Drawing(f"{artefact.title}: not run.", [])
+        return diagrams.not_counted(artefact.title, COMMAND)
     found = [identity_block(results.architectures[b["net"]], b["stage"]) for b in wanted]
     rows = max(len(layers) for layers in found)
     general = bool(artefact.spec.get("general"))

@@ -76,7 +76,7 @@ def judge_count(claim: dict[str, Any], results: Results, registry: Registry) -> 
         return Verdict(claim, "not run", "not run", "needs python -m reproduce architectures")
     gaps = gaps_of(claim, there, claim["pairs"])
     outcome = decide(claim["rule"], [gap.value for gap in gaps], [0.0] * len(gaps))
-    word = {"holds": "holds, counted", "fails": "fails, counted"}[outcome]
+    word = {"holds": "holds by count", "fails": "fails by count"}[outcome]
     return Verdict(claim, outcome, word, words_of(claim, there, gaps), "exact")
 
 

@@ -41,7 +41,7 @@ class Shortcut:
 def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Figure, figures.Drawing]:
     nets = [results.architectures[name] for name in artefact.spec["nets"] if name in results.architectures]
     if len(nets) < len(artefact.spec["nets"]):
-        return diagrams.not_counted(artefact.title, COMMAND), figures.Drawing(f"{artefact.title}: not run.", [])
+        return diagrams.not_counted(artefact.title, COMMAND)
     columns = [boxes(net) for net in nets]
     starts = first_rows(columns)
     height = TOP + starts[-1][1] * PITCH + MARGIN

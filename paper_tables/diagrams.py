@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Outline
 
+from paper_tables.figures import Drawing
+
 INK = "#30343a"
 # Fill and edge by number of filters, as the paper colours the stages; pooling and fc layers are white.
 FILLS = {
@@ -85,9 +87,9 @@ def plus(axes: Axes, x: float, y: float, radius: float) -> None:
         axes.plot([x - dx, x + dx], [y - dy, y + dy], color=INK, linewidth=1.0, zorder=5)
 
 
-def not_counted(name: str, command: str) -> Figure:
+def not_counted(name: str, command: str) -> tuple[Figure, Drawing]:
     """What stands in place of a diagram whose nets were not counted."""
     figure, axes = sheet(6.0, 1.2)
     say(axes, 3.0, 0.45, "not run", 15, color="#8a8a8a")
     say(axes, 3.0, 0.85, f"{name} is drawn from the nets: {command}", 8, color="#666666")
-    return figure
+    return figure, Drawing(f"{name}: not run, {command} counts its nets.", [])

@@ -122,10 +122,11 @@ def mark(axes: Axes, x: float, y: float, pm: float, tint: str, results: Results,
     )
 
 
-def say_not_run(axes: Axes) -> None:
+def say_not_run(axes: Axes, height: float = 0.5) -> None:
+    """In the middle of the panel, or at another `height` (0 to 1) where marks stand there."""
     box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "#d0d0d0"}
     style: dict[str, Any] = {"ha": "center", "va": "center", "size": 15, "color": "#8a8a8a", "bbox": box}
-    axes.text(0.4, 0.5, "not run", transform=axes.transAxes, **style)
+    axes.text(0.4, height, "not run", transform=axes.transAxes, **style)
 
 
 def footline(figure: Figure, results: Results, seen: Conditions | None) -> None:

@@ -29,7 +29,7 @@ def with_published(artefact: Artefact, table: Table, results: Results) -> Table:
     found = {name: results.published.get(name, {}).get(protocol) for name in names if name}
     measured = {name: value for name, value in found.items() if value}
     if not measured:
-        how = f"Torchvision's published weights are {NOT_RUN}: `make {artefact.target} WEIGHTS=torchvision`."
+        how = f"Torchvision's published weights are {NOT_RUN}: make {artefact.target} WEIGHTS=torchvision."
         return replace(table, notes=[*table.notes, how])
     rows: list[list[str] | str] = []
     for name, row in zip(names, table.rows, strict=True):
@@ -41,7 +41,8 @@ def with_published(artefact: Artefact, table: Table, results: Results) -> Table:
 
 def _errors(name: str | None, found: dict[str, dict[str, Any] | None]) -> list[str]:
     value = found.get(name or "")
-    return [_percent(value, key) if name else "" for key in ("top1_error", "top5_error")]
+    mark = "" if value is None or is_validation(value) else f" (n = {value['n']:,}, other data)"
+    return [_percent(value, key) + mark if name else "" for key in ("top1_error", "top5_error")]
 
 
 def _percent(value: dict[str, Any] | None, key: str) -> str:
@@ -57,11 +58,19 @@ def images_of(evaluations: dict[str, dict[str, Any]]) -> str:
 
 
 def _images(value: dict[str, Any]) -> str:
-    given = value.get("data") or (value.get("provenance") or {}).get("data")
-    data = given if isinstance(given, dict) else {}
-    text = f"{value['n']:,} images, {' '.join(str(data.get('description', 'unknown data')).split())}"
-    official = data.get("official") is True and value["n"] == VALIDATION
-    return text if official else f"{text}: not ImageNet's validation set"
+    text = f"{value['n']:,} images, {' '.join(str(_data(value).get('description', 'unknown data')).split())}"
+    return text if is_validation(value) else f"{text}: not ImageNet's validation set"
+
+
+def is_validation(value: dict[str, Any]) -> bool:
+    """Was it measured on ImageNet's 50,000 validation images?"""
+    return _data(value).get("official") is True and value["n"] == VALIDATION
+
+
+def _data(value: dict[str, Any]) -> dict[str, Any]:
+    provenance = value.get("provenance")
+    given = value.get("data") or (provenance.get("data") if isinstance(provenance, dict) else None)
+    return given if isinstance(given, dict) else {}
 
 
 def with_ensembles(artefact: Artefact, table: Table, results: Results) -> Table:

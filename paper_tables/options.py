@@ -43,6 +43,7 @@ def _panel(ax: Axes, judged: list[Judgement], results: Results) -> None:
         _our_bar(ax, x + BAR / 2 + 0.02, judgement, tint, high)
     ax.set_xticks(range(len(judged)), [j.cell.label for j in judged])
     ax.tick_params(axis="x", length=0)
+    ax.grid(False)  # every bar carries its number
 
 
 def _paper_bar(ax: Axes, x: float, value: float, tint: str, high: float, results: Results) -> None:

@@ -143,6 +143,7 @@ def _page(sections: list[Section], verdicts: list[Verdict], results: Results, re
         "groups": [(word, members) for word, members in groups if members],
         "claims": claims_table(verdicts, headline.seen_text(seen)),
         "summary": summary,
+        "imagenet": headline.imagenet_summary(results, registry),
         "fig1_table": next(s.table for s in sections if s.artefact.name == "fig1"),
         "headline": headline.headline(results, registry),
         "sections": sections,

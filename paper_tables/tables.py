@@ -44,7 +44,7 @@ def _table(artefact: Artefact, results: Results, registry: Registry) -> Table | 
         body.append(mapping["block"] if "block" in mapping else _generic_row(cells, linked, results, registry))
     notes = [artefact.protocol]
     if any(PAPER_ONLY in row for row in body if not isinstance(row, str)):
-        notes.append(f"Rows with “{PAPER_ONLY}” are other methods: the paper's value, nothing of ours.")
+        notes.append(f"Rows that say {PAPER_ONLY} are other methods: the paper's value, nothing of ours.")
     return beside(artefact, Table(artefact.name, artefact.caption, columns, body, frozenset(ours), notes), results)
 
 
