@@ -67,7 +67,8 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _render(options: argparse.Namespace) -> int:
-    from paper_tables import headline, report, results
+    from paper_tables import commands, headline, report, results
+    from paper_tables.tables import artefact_table
 
     registry = load()
     artefacts = registry.select(options.artefacts)
@@ -79,9 +80,7 @@ def _render(options: argparse.Namespace) -> int:
         print(headline.conditions_line(found, registry) + "\n")
         for artefact in artefacts:
             print(
-                _words(
-                    artefact, report.artefact_table(artefact, found, registry), report.missing_commands(artefact, found)
-                )
+                _words(artefact, artefact_table(artefact, found, registry), commands.missing_commands(artefact, found))
             )
     anchor = f"#{artefacts[0].name}" if len(artefacts) == 1 else ""
     print(f"report: {page}{anchor}")
@@ -92,11 +91,11 @@ def _render(options: argparse.Namespace) -> int:
 
 def _words(artefact: Artefact, table: object, missing: list[str]) -> str:
     """An artefact on a terminal: title, caption, table, and why what is missing is missing."""
-    from paper_tables.tables import Table
+    from paper_tables.table import Table
 
     lines = [f"{artefact.title} (Sec. {artefact.section}). {artefact.caption}", ""]
     if isinstance(table, Table):
-        lines += [table.markdown()]
+        lines += [table.markdown(), *(f"{note}\n" for note in table.notes)]
     if "text" in artefact.spec:
         lines += [artefact.spec["text"], ""]
     if artefact.status != "measured":

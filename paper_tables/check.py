@@ -17,7 +17,7 @@ def check(results: Results, registry: Registry) -> tuple[str, bool]:
     head = ["", "where", "net", "metric", "paper", "ours", "difference", "tolerance"]
     lines = [f"Measured against the paper (profile {results.profile}; errors in percent)", ""]
     lines += _columns([head, *(_cell_row(j) for j in cells if j.measured)])
-    lines += ["", "Claims of Sec. 4.2", "", *_columns([_claim_row(v) for v in verdicts])]
+    lines += ["", "Claims of Sec. 4.1 and 4.2", "", *_columns([_claim_row(v) for v in verdicts])]
     lines += [f"skipped {path}: {reason}" for path, reason in results.skipped]
     counts = Counter([j.verdict for j in cells]), Counter([v.word for v in verdicts])
     cells_line, claims_line = (", ".join(f"{n} {word}" for word, n in sorted(c.items())) for c in counts)

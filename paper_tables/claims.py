@@ -1,4 +1,4 @@
-"""The sentences of Sec. 4.2 as rules on measured numbers: each becomes signed gaps and a margin (see paper.yaml)."""
+"""The sentences of Sec. 4.1 and 4.2 as rules on measured numbers: signed gaps and a margin (see paper.yaml)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from paper_tables.measure import Conditions, Measured, conditions_of, measure, s
 from paper_tables.registry import Registry, label_of
 from paper_tables.results import Results
 
-UNITS = {"train_error": " %", "test_error": " %"}
+ERRORS = ("train_error", "test_error", "top1_error", "top5_error", "plateau_error")
+COUNTS = ("parameters", "multiply_adds", "warmup_iterations")
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,10 @@ def judge_claims(results: Results, registry: Registry) -> list[Verdict]:
 
 def judge_claim(claim: dict[str, Any], results: Results, registry: Registry) -> Verdict:
     """Applies the claim's rule. A run that is missing makes it `not run`, trainings that differ make it undecided."""
+    if claim.get("counted"):
+        return judge_count(claim, results, registry)
     wanted = runs_of(claim)
-    numbers = {run: measure(results, registry, run, claim["metric"]) for run in wanted}
+    numbers = {run: measure(results, registry, run, claim["metric"], claim.get("protocol")) for run in wanted}
     there = {run: number for run, number in numbers.items() if number is not None}
     pairs = [pair for pair in claim.get("pairs", []) if all(run in there for run in pair)]
     missing = [run for run in wanted if run not in there]
@@ -61,15 +64,31 @@ def judge_claim(claim: dict[str, Any], results: Results, registry: Registry) -> 
     return Verdict(claim, outcome, word, shown, _span(margins, claim), conditions)
 
 
+def judge_count(claim: dict[str, Any], results: Results, registry: Registry) -> Verdict:
+    """A claim about the nets themselves (architectures.json): it holds or fails whatever was trained."""
+    counted = {run: results.architectures.get(run) for run in runs_of(claim)}
+    there = {
+        run: Measured((float(net[claim["metric"]]),), conditions_of([], registry))
+        for run, net in counted.items()
+        if net
+    }
+    if len(there) < len(counted):
+        return Verdict(claim, "not run", "not run", "needs python -m reproduce architectures")
+    gaps = gaps_of(claim, there, claim["pairs"])
+    outcome = decide(claim["rule"], [gap.value for gap in gaps], [0.0] * len(gaps))
+    word = {"holds": "holds by count", "fails": "fails by count"}[outcome]
+    return Verdict(claim, outcome, word, words_of(claim, there, gaps), "exact")
+
+
 def runs_of(claim: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys([*claim.get("of", []), *(run for pair in claim.get("pairs", []) for run in pair)]))
 
 
 def decide(rule: str, gaps: list[float], margins: list[float]) -> str:
     """Orderings: every gap at least its margin holds, one as far below zero fails, closer is undecided.
-    `near` and `equal`: every distance within its margin holds, one beyond twice its margin fails."""
+    `near`, `gain` and `equal`: every distance within its margin holds, one beyond twice its margin fails."""
     tiny = 1e-9
-    if rule in ("near", "equal"):
+    if rule in ("near", "gain", "equal"):
         if all(abs(gap) <= margin + tiny for gap, margin in zip(gaps, margins, strict=True)):
             return "holds"
         failed = any(abs(gap) > 2 * margin + tiny for gap, margin in zip(gaps, margins, strict=True))
@@ -105,6 +124,9 @@ def gaps_of(claim: dict[str, Any], numbers: dict[str, Measured], pairs: list[lis
         return [_between(numbers[low], numbers[high]) for low, high in order]
     if rule in ("less", "near", "equal") and pairs:
         return [_between(numbers[first], numbers[second]) for first, second in pairs]
+    if rule == "gain":
+        gap = _between(numbers[runs[0]], numbers[runs[1]])
+        return [Gap(gap.value - target_of(claim), gap.std)]
     if rule == "excess":
         a, b, c, d = (numbers[run] for run in runs)
         return [Gap((b.mean - a.mean) - (d.mean - c.mean), spread([a, b, c, d]))]
@@ -117,16 +139,18 @@ def _between(low: Measured, high: Measured) -> Gap:
 
 
 def target_of(claim: dict[str, Any]) -> float:
-    return float(claim["to"] if claim["rule"] == "near" else claim["than"])
+    return float(claim["to"] if claim["rule"] in ("near", "gain") else claim["than"])
 
 
 def words_of(claim: dict[str, Any], numbers: dict[str, Measured], gaps: list[Gap]) -> str:
     """The numbers that a verdict rests on: each net once, then the differences."""
     metric = claim["metric"]
     values = ", ".join(f"{label_of(run)} {_with_std(number, metric)}" for run, number in numbers.items())
+    if claim["rule"] == "gain":
+        return f"{values}: difference {gaps[0].value + target_of(claim):+.2f} against {target_of(claim):+.2f}"
     if "to" in claim or "than" in claim:
         return f"{values} against {show(target_of(claim), metric)}"
-    signed = [f"{gap.value:+,.0f}" if metric == "parameters" else f"{gap.value:+.2f}" for gap in gaps]
+    signed = [f"{gap.value:+,.0f}" if metric in COUNTS else f"{gap.value:+.2f}" for gap in gaps]
     return f"{values}: {'difference' if len(gaps) == 1 else 'differences'} {', '.join(signed)}"
 
 
@@ -136,9 +160,9 @@ def _with_std(number: Measured, metric: str) -> str:
 
 
 def show(value: float, metric: str) -> str:
-    if metric in ("parameters", "warmup_iterations"):
+    if metric in COUNTS:
         return f"{value:,.0f}"
-    return f"{value:.2f}{UNITS.get(metric, '')}"
+    return f"{value:.2f}{' %' if metric in ERRORS else ''}"
 
 
 def _span(margins: list[float], claim: dict[str, Any]) -> str:

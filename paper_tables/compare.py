@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from paper_tables.results import Results
-from paper_tables.tables import Table
+from paper_tables.table import Table
 
 
 def compare(a: Results, b: Results) -> Table:

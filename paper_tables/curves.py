@@ -1,4 +1,4 @@
-"""Figures 1 and 6: training error (dashed, thin) and test error (bold) over iterations, beside the paper's readings."""
+"""Figures 1, 4 and 6: training error (thin) and test error (bold) over iterations, beside the paper's readings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from matplotlib.lines import Line2D
 
 from paper_tables import figures
 from paper_tables.measure import measure
+from paper_tables.readings import words_for
 from paper_tables.registry import Artefact, Registry, label_of
 from paper_tables.results import Results, Seed
-
-WORDS = {"train_error": "training", "test_error": "test"}
 
 
 def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Figure, figures.Drawing]:
@@ -25,13 +24,15 @@ def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Fig
     panels = artefact.spec["panels"]
     figure, axes = plt.subplots(1, len(panels), figsize=artefact_size(artefact), squeeze=False)
     seeds = [s for run in artefact.named_runs() for s in results.seeds.get(run, []) if s.curve is not None]
-    budget = max((int(s.result["iterations"]) for s in seeds), default=registry.lengths["cifar10"])
-    share = budget / registry.lengths["cifar10"]
+    full = registry.length(artefact.named_runs()[0])
+    budget = max((int(s.result["iterations"]) for s in seeds), default=full)
+    share = budget / full
     tops = [top_of(panel, results, budget) for panel in panels]
     for ax, panel in zip(axes[0], panels, strict=True):
         _panel(ax, panel, artefact, results, registry, share, max(tops))
     figures.footline(figure, results, figures.conditions(seeds, registry))
-    return figure, figures.Drawing(alt_text(artefact, results, registry), notes_of(panels[0], share, max(tops)))
+    notes, marks = notes_of(panels[0], full, share, max(tops)), figures.marks_words(results, full)
+    return figure, figures.Drawing(alt_text(artefact, results, registry), notes, marks)
 
 
 def artefact_size(artefact: Artefact) -> tuple[float, float]:
@@ -48,10 +49,10 @@ def mean_curve(seeds: list[Seed], series: str) -> pd.DataFrame:
     return pd.DataFrame({"mean": table.mean(axis=1), "std": table.std(axis=1, ddof=1).fillna(0.0)})
 
 
-def notes_of(panel: dict[str, Any], share: float, top: float) -> list[str]:
-    """How our axes differ from the paper's."""
-    notes = [f"The x axes end with this budget, {share * 64000:,.0f} iterations; the paper's is 64,000."]
-    wider = f"Errors exceed the paper's axis (0 to {panel['y'][1]} %), so the y axes are wider."
+def notes_of(panel: dict[str, Any], full: int, share: float, top: float) -> list[str]:
+    """How our axes differ from the paper's; `full` is its training in iterations, `share` ours as a part of it."""
+    notes = [f"The x axes end with this budget, {share * full:,.0f} iterations; the paper's is {full:,}."]
+    wider = f"Errors exceed the paper's axis ({panel['y'][0]} to {panel['y'][1]} %), so the y axes are wider."
     return (notes if share != 1 else []) + ([wider] if top > float(panel["y"][1]) else [])
 
 
@@ -78,7 +79,8 @@ def _panel(
     top: float,
 ) -> None:
     """Draws one panel; `share` is our budget as a part of the paper's, `top` the upper end of the y axis in percent."""
-    unit, unit_name = unit_of(share * registry.lengths["cifar10"])
+    full = registry.length(panel["curves"][0])
+    unit, unit_name = unit_of(share * full)
     there: set[str] = set()
     for run in panel["curves"]:
         for series in panel["series"]:
@@ -86,16 +88,26 @@ def _panel(
             if not curve.empty:
                 there.add(run)
                 _line(ax, curve, run, series, unit, panel, registry)
-    left, right = (float(x) * 1e4 / unit * share for x in panel["x"])
-    ax.set(xlim=(left, right), ylim=(float(panel["y"][0]), top), title=panel["title"], ylabel="error (%)")
+    scale = 1e4 / unit * share  # from the paper's axis, in 10^4 iterations, to ours
+    left, right = (float(x) * scale for x in panel["x"])
+    ax.set(xlim=(left, right), ylim=(bottom_of(panel, results), top), title=panel["title"], ylabel="error (%)")
+    if "xticks" in panel and share == 1:
+        ax.set_xticks([float(t) for t in panel["xticks"]])
     ax.set_xlabel(f"iter. ({unit_name})" if unit_name else "iterations")
-    as_printed = top == float(panel["y"][1])
+    as_printed = (bottom_of(panel, results), top) == tuple(float(y) for y in panel["y"])
     ax.set_yticks([float(t) for t in panel["ticks"]] if as_printed else np.arange(0, top + 1, 20 if top > 50 else 10))
-    _marks(ax, panel, artefact, results, registry, right)
+    _marks(ax, panel, artefact, results, registry, scale)
     if not there:
-        figures.say_not_run(ax)
+        figures.say_not_run(ax, 0.75 if "marks_at" in artefact.spec else 0.5)
     _off_scale(ax, panel, results)
-    _legend(ax, panel, there, results, registry)
+    _legend(ax, artefact, panel, there, results, registry)
+
+
+def bottom_of(panel: dict[str, Any], results: Results) -> float:
+    """Lower end of the y axis: the paper's, or 0 where a curve goes below it."""
+    low = float(panel["y"][0])
+    curves = [mean_curve(results.seeds.get(r, []), s)["mean"] for r in panel["curves"] for s in panel["series"]]
+    return low if min((curve.min() for curve in curves if not curve.empty), default=low) >= low else 0.0
 
 
 def unit_of(budget: float) -> tuple[float, str]:
@@ -118,19 +130,24 @@ def _line(
 def _pen(series: str, panel: dict[str, Any]) -> dict[str, Any]:
     if len(panel["series"]) == 1:  # Figure 1 has one kind of error in each panel
         return {"linestyle": "-", "linewidth": 1.6}
-    if series == "train_error":
-        return {"linestyle": (0, (4, 2)), "linewidth": 0.9}
+    if series == "train_error":  # thin, and dashed in Figure 6
+        return {"linestyle": "-" if panel.get("thin") == "solid" else (0, (4, 2)), "linewidth": 0.9}
     return {"linestyle": "-", "linewidth": 2.0}
 
 
 def _marks(
-    ax: Axes, panel: dict[str, Any], artefact: Artefact, results: Results, registry: Registry, edge: float
+    ax: Axes, panel: dict[str, Any], artefact: Artefact, results: Results, registry: Registry, scale: float
 ) -> None:
-    """The paper's end points: circles for test, squares for training error, a triangle where it only gives a bound."""
+    """The paper's readings, at the end of its axis unless `marks_at` says where (in 10^4 iterations).
+
+    Circles for test, squares for training error, a triangle where it only gives a bound.
+    """
     for cell in artefact.readings():
-        if cell.run in panel["curves"] and cell.metric in panel["series"]:
-            shape = {"below": "v", "above": "^"}.get(cell.bound or "", "o" if cell.metric == "test_error" else "s")
-            figures.mark(ax, edge, cell.paper, cell.pm or 0.0, figures.colour(cell.run, registry), results, shape)
+        series = "test_error" if cell.metric == "plateau_error" else cell.metric
+        if cell.run in panel["curves"] and series in panel["series"]:
+            x = float(artefact.spec.get("marks_at", {}).get(cell.metric, panel["x"][1])) * scale
+            shape = {"below": "v", "above": "^"}.get(cell.bound or "", "o" if series == "test_error" else "s")
+            figures.mark(ax, x, cell.paper, cell.pm or 0.0, figures.colour(cell.run, registry), results, shape)
 
 
 def _off_scale(ax: Axes, panel: dict[str, Any], results: Results) -> None:
@@ -145,15 +162,18 @@ def _off_scale(ax: Axes, panel: dict[str, Any], results: Results) -> None:
     ax.set_title(panel["title"], pad=14)
 
 
-def _legend(ax: Axes, panel: dict[str, Any], there: set[str], results: Results, registry: Registry) -> None:
+def _legend(
+    ax: Axes, artefact: Artefact, panel: dict[str, Any], there: set[str], results: Results, registry: Registry
+) -> None:
     """Under the axes, where it covers no curve."""
     handles = []
     for run in panel["curves"]:
         words = label_of(run) + ("" if run in there or not there else " (not run)")
         handles.append(Line2D([], [], color=figures.colour(run, registry), linewidth=2, label=words))
     if len(panel["series"]) > 1:
-        handles += [Line2D([], [], color="#555555", label=WORDS[s], **_pen(s, panel)) for s in panel["series"]]
-    handles.append(figures.paper_handle(results))
+        names = {s: words_for(artefact).get(s, "").removesuffix(" error") for s in panel["series"]}
+        handles += [Line2D([], [], color="#555555", label=names[s], **_pen(s, panel)) for s in panel["series"]]
+    handles.append(figures.paper_handle(results, registry.length(panel["curves"][0])))
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
 
 
@@ -161,7 +181,7 @@ def alt_text(artefact: Artefact, results: Results, registry: Registry) -> str:
     """The figure in words: the panels, and where each curve ends."""
     parts = [f"{artefact.title}: {', '.join(p['title'] for p in artefact.spec['panels'])}."]
     for run in artefact.named_runs():
-        ends = {word: measure(results, registry, run, metric) for metric, word in WORDS.items()}
+        ends = {word: measure(results, registry, run, metric) for metric, word in words_for(artefact).items()}
         words = [f"{word} {number.mean:.2f} %" for word, number in ends.items() if number]
         parts.append(f"{label_of(run)}: {', '.join(words) or 'not run'}.")
     return " ".join(parts)

@@ -1,9 +1,9 @@
-"""Draws Figures 1, 6 and 7 in the paper's form and colours, each once; saves .svg, .png and .pdf with fixed bytes."""
+"""Draws the figures in the paper's form and colours, each once; saves .svg, .png and .pdf with fixed bytes."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +32,25 @@ METADATA: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """What the page says about a figure: a text in place of the image, and how its axes differ from the paper's."""
+    """What the page says about a figure: a text for the image, what its marks are, how it differs from the paper's."""
 
     alt: str
     notes: list[str]
+    marks: str = ""
+    size: tuple[float, float] = (0, 0)  # inches
 
 
 def draw(artefact: Artefact, results: Results, registry: Registry, folder: Path) -> Drawing:
     """Writes <folder>/<name>.svg, .png and .pdf and says what they show."""
-    from paper_tables import curves, responses
+    from paper_tables import blocks, columns, curves, options, responses
 
-    painter = {"curves": curves.paint, "responses": responses.paint}[artefact.spec["figure"]]
+    painters = {"curves": curves.paint, "responses": responses.paint, "options": options.paint}
+    painter = (painters | {"architectures": columns.paint, "blocks": blocks.paint})[artefact.spec["figure"]]
     with plt.style.context(str(STYLE)):
         figure, drawing = painter(artefact, results, registry)
+        width, height = figure.get_size_inches()
         save(figure, folder / artefact.name)
-    return drawing
+    return replace(drawing, size=(float(width), float(height)))
 
 
 def save(figure: Figure, stem: Path) -> None:
@@ -82,15 +86,22 @@ def paper_alpha(results: Results) -> float:
     return 1.0 if results.profile == "paper" else 0.5
 
 
-def paper_words(results: Results) -> str:
+def paper_words(results: Results, length: int) -> str:
+    """What a hollow mark is; `length` is the paper's training in iterations."""
     if results.profile == "paper":
         return "paper (read off the figure)"
-    return "paper, official data,\n64k iterations (read off the figure)"
+    return f"paper, official data,\n{length // 1000}k iterations (read off the figure)"
 
 
-def paper_handle(results: Results, marker: str = "o") -> Line2D:
+def marks_words(results: Results, length: int) -> str:
+    """The same as a sentence of the page."""
+    where = "" if results.profile == "paper" else f" (official data, {length:,} iterations)"
+    return f"Hollow marks: values read off the paper's figure{where}."
+
+
+def paper_handle(results: Results, length: int, marker: str = "o") -> Line2D:
     style: dict[str, Any] = {"color": "#555555", "alpha": paper_alpha(results), "markerfacecolor": "white"}
-    return Line2D([], [], linestyle="none", marker=marker, markersize=5, label=paper_words(results), **style)
+    return Line2D([], [], linestyle="none", marker=marker, markersize=5, label=paper_words(results, length), **style)
 
 
 def mark(axes: Axes, x: float, y: float, pm: float, tint: str, results: Results, marker: str = "o") -> None:
@@ -111,10 +122,11 @@ def mark(axes: Axes, x: float, y: float, pm: float, tint: str, results: Results,
     )
 
 
-def say_not_run(axes: Axes) -> None:
+def say_not_run(axes: Axes, height: float = 0.5) -> None:
+    """In the middle of the panel, or at another `height` (0 to 1) where marks stand there."""
     box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "#d0d0d0"}
     style: dict[str, Any] = {"ha": "center", "va": "center", "size": 15, "color": "#8a8a8a", "bbox": box}
-    axes.text(0.4, 0.5, "not run", transform=axes.transAxes, **style)
+    axes.text(0.4, height, "not run", transform=axes.transAxes, **style)
 
 
 def footline(figure: Figure, results: Results, seen: Conditions | None) -> None:

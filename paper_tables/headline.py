@@ -6,13 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 from paper_tables.claims import Verdict, judge_claims
-from paper_tables.measure import Conditions, conditions_of, judge
+from paper_tables.measure import Conditions, conditions_of, judge, ours_text
+from paper_tables.readings import reading_table
 from paper_tables.registry import Cell, Registry, UserError
 from paper_tables.results import Results
-from paper_tables.tables import NOT_RUN, Table, ours_text, reading_table, verdict_text
+from paper_tables.table import NOT_RUN, Table
+from paper_tables.tables import verdict_text
 
 BEGIN, END = "<!-- headline:begin -->", "<!-- headline:end -->"
-WORDS = ("reproduced", "holds here", "not reproduced", "does not hold here", "undecided", NOT_RUN)
+WORDS = (
+    *("reproduced", "holds here", "holds by count", "not reproduced", "does not hold here", "fails by count"),
+    *("undecided", NOT_RUN),
+)
+NAMES = {"cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 
 
 def headline(results: Results, registry: Registry) -> str:
@@ -20,47 +26,76 @@ def headline(results: Results, registry: Registry) -> str:
     first = reading_table(registry.artefacts["fig1"], results, registry)
     verdicts = judge_claims(results, registry)
     parts = [conditions_line(results, registry), table6_summary(results, registry).markdown()]
+    summary = imagenet_summary(results, registry)
+    parts += [summary.markdown()] if summary else []
     parts += ["Figure 1, end of training (the paper's values are read off the figure):", first.markdown()]
-    parts.append(f"Claims of Sec. 4.2: {counts_line(verdicts)}.")
+    parts.append(f"Claims of Sec. 4.1 and 4.2: {counts_line(verdicts)}.")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def table6_summary(results: Results, registry: Registry) -> Table:
     """Table 6 in five columns, the rows that runs stand behind."""
-    rows: list[list[str] | str] = []
-    for _, cells in registry.artefacts["table6"].rows():
-        for cell in cells:
-            if isinstance(cell, Cell):
-                judgement = judge(cell, results, registry)
-                judged = judgement.difference is not None and judgement.verdict in ("within", "outside")
-                difference = f"{judgement.difference:+.2f}" if judged else ""  # of other conditions: no difference
-                verdict = "" if judgement.measured is None else verdict_text(judgement)
-                rows.append([cell.label, cell.printed, ours_text(judgement, results), difference, verdict])
+    printed = (cell for _, cells in registry.artefacts["table6"].rows() for cell in cells if isinstance(cell, Cell))
+    rows: list[list[str] | str] = [_summary_row(cell, results, registry) for cell in printed]
     columns = ["CIFAR-10", "test error (%) · paper", "ours", "difference", "verdict"]
     return Table("table6", "Table 6, error on the CIFAR-10 test set", columns, rows, frozenset({2}))
 
 
-def conditions_of_all(results: Results, registry: Registry) -> Conditions | None:
-    """Everything met in the profile, None where nothing was run."""
-    known = [seed for seed in results.all_seeds if seed.run.partition("-")[0] in registry.lengths]
-    return conditions_of(known, registry) if known else None
+def imagenet_summary(results: Results, registry: Registry) -> Table | None:
+    """Tables 2 and 3 in five columns (top-1, 10-crop); None where no ImageNet training is finished."""
+    if not any(seed.run.startswith("imagenet-") for seed in results.all_seeds):
+        return None
+    cells = {
+        c.run: c for name in ("table2", "table3") for c in registry.artefacts[name].cells() if c.metric == "top1_error"
+    }
+    rows: list[list[str] | str] = [_summary_row(cell, results, registry) for cell in cells.values()]
+    columns = ["ImageNet", "top-1 error (%), 10-crop · paper", "ours", "difference", "verdict"]
+    return Table("table3", "Tables 2 and 3, top-1 error on ImageNet validation", columns, rows, frozenset({2}))
+
+
+def _summary_row(cell: Cell, results: Results, registry: Registry) -> list[str]:
+    """A net in the columns of a summary; under other conditions than the paper's there is no difference."""
+    judgement = judge(cell, results, registry)
+    judged = judgement.difference is not None and judgement.verdict in ("within", "outside")
+    difference = f"{judgement.difference:+.2f}" if judged else ""
+    verdict = "" if judgement.measured is None else verdict_text(judgement)
+    return [cell.label, cell.printed, ours_text(judgement, results), difference, verdict]
+
+
+def conditions_of_all(results: Results, registry: Registry) -> dict[str, Conditions]:
+    """Everything met in the profile, by recipe; empty where nothing was run."""
+    recipes = {recipe: [s for s in results.all_seeds if s.run.startswith(f"{recipe}-")] for recipe in registry.lengths}
+    return {recipe: conditions_of(seeds, registry) for recipe, seeds in recipes.items() if seeds}
+
+
+def seen_text(seen: dict[str, Conditions]) -> str:
+    """The conditions in words; with their recipes where there are several."""
+    texts = [f"{NAMES[recipe]}: {conditions}" for recipe, conditions in seen.items()]
+    return "; ".join(texts) if len(seen) > 1 else "".join(str(conditions) for conditions in seen.values())
 
 
 def conditions_line(results: Results, registry: Registry) -> str:
     """Profile, data, budget and precision in one sentence, and whether they are the paper's."""
     seen = conditions_of_all(results, registry)
-    if seen is None:
+    if not seen:
         return f"Profile `{results.profile}`: nothing has been run yet."
-    line = f"Profile `{results.profile}`: {seen}."
-    return line if results.profile == "paper" and seen.as_paper else f"{line} {caveat(seen, results.profile)}"
+    return f"Profile `{results.profile}`: {seen_text(seen)}. {caveat(seen, results.profile)}".rstrip()
 
 
-def caveat(seen: Conditions, profile: str) -> str:
-    """Why these numbers are not the paper's experiment, in a sentence."""
-    reasons = [] if seen.official else ["the data is not the official CIFAR-10"]
-    reasons += ["the budget is not the paper's"] if any(a != b for a, b in (*seen.budgets, *seen.batches)) else []
-    reasons += ["the precision is not fp32"] if set(seen.precisions) - {"fp32", "32", "32-true"} else []
-    reasons += ["runs of different data stand side by side"] if len(seen.fingerprints) > 1 else []
+def caveat(seen: dict[str, Conditions], profile: str) -> str:
+    """Why these numbers are not the paper's experiment, in a sentence; empty where they are or nothing was run."""
+    if not seen or (profile == "paper" and all(conditions.as_paper for conditions in seen.values())):
+        return ""
+    every = list(seen.values())
+    others = [NAMES[recipe] for recipe, conditions in seen.items() if not conditions.official]
+    reasons = [f"the data is not the official {' and '.join(others)}"] if others else []
+    reasons += (
+        ["the budget is not the paper's"] if any(a != b for c in every for a, b in (*c.budgets, *c.batches)) else []
+    )
+    reasons += (
+        ["the precision is not fp32"] if {p for c in every for p in c.precisions} - {"fp32", "32", "32-true"} else []
+    )
+    reasons += ["runs of different data stand side by side"] if any(len(c.fingerprints) > 1 for c in every) else []
     reasons = reasons or [f"profile {profile} is not the paper's"]
     return f"Not the paper's conditions: {', '.join(reasons)}; no number here is held against the paper's."
 

@@ -28,7 +28,7 @@ class Conditions:
         """Names of what differs between the trainings behind one number."""
         named = {
             "data": self.fingerprints,
-            "iterations": self.budgets,
+            "iterations": tuple(done / full for done, full in self.budgets),
             "batch": self.batches,
             "precision": self.precisions,
             "images per batch normalisation": self.normalised,
@@ -155,6 +155,8 @@ def judge(cell: Cell, results: Results, registry: Registry) -> Judgement:
         tolerance = max(2 * max(stds), registry.default_tolerance, cell.pm or 0.0)
     if measured is None:
         return Judgement(cell, None, None, tolerance, "not run")
+    if math.isnan(cell.paper):
+        return Judgement(cell, measured, None, tolerance, "not compared", "the paper prints no number")
     difference = measured.mean - (cell.paper if cell.mean is None else cell.mean)
     reason = why_not_compared(measured.conditions, results.profile)
     if reason:
@@ -162,6 +164,16 @@ def judge(cell: Cell, results: Results, registry: Registry) -> Judgement:
     excess = {"above": -difference, "below": difference}.get(cell.bound or "", abs(difference))
     within = excess <= tolerance + 1e-9
     return Judgement(cell, measured, difference, tolerance, "within" if within else "outside")
+
+
+def ours_text(judgement: Judgement, results: Results) -> str:
+    """Our number, or what stands in its place."""
+    if judgement.measured is not None:
+        return judgement.measured.text(judgement.cell.best_of)
+    if judgement.cell.run in results.seeds and judgement.cell.protocol:
+        return f"not run (trained, {judgement.cell.protocol} not measured)"
+    reached = results.unfinished.get(judgement.cell.run)
+    return "not run" if reached is None else f"not run (unfinished, at iteration {reached:,})"
 
 
 def why_not_compared(conditions: Conditions, profile: str) -> str:

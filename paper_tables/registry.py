@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import yaml
 
 PAPER = Path(__file__).with_name("paper.yaml")
 NAMES = [f"table{i}" for i in range(1, 15)] + [f"fig{i}" for i in range(1, 8)]
+NOT_PRINTED = {"paper": math.nan, "printed": "not printed"}
 STATUSES = ("measured", "no training", "later", "out of scope")
 
 
@@ -23,7 +25,7 @@ class UserError(Exception):
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the paper that a run of ours stands beside. Errors in percent."""
+    """One number of the paper that a run of ours stands beside, in percent; NaN where it prints none."""
 
     artefact: str
     label: str
@@ -68,6 +70,7 @@ class Artefact:
     def _cell(self, row: dict[str, Any], index: int, value: Any) -> str | Cell:
         column = self.columns[index]
         given = value if isinstance(value, dict) else {"paper": value}
+        given = given if "paper" in given else NOT_PRINTED | given
         run, metric = given.get("run", row.get("run")), given.get("metric", column.get("metric"))
         if not run or not metric or not is_number(given["paper"]):
             return str(given.get("printed", given["paper"]))
@@ -90,7 +93,7 @@ class Artefact:
 
     def named_runs(self) -> list[str]:
         """Every run id that this artefact names, borrowed rows left out."""
-        runs = list(self.spec.get("curves", []))
+        runs = [*self.spec.get("curves", []), *self.spec.get("ensemble", [])]
         for panel in self.spec.get("panels", []):
             runs += panel["curves"] + [panel[key] for key in ("off_scale",) if key in panel]
         for row in self.spec.get("rows", []):
@@ -106,7 +109,7 @@ class Artefact:
 class Registry:
     artefacts: dict[str, Artefact]
     claims: list[dict[str, Any]]
-    nets: dict[str, dict[str, str]]
+    nets: dict[str, dict[str, Any]]
     profiles: dict[str, str]
     lengths: dict[str, int]
     batches: dict[str, int]
@@ -145,7 +148,7 @@ class Registry:
 
     def length(self, run: str) -> int:
         """Iterations of the full training of this run in the paper."""
-        return self.lengths[run.partition("-")[0]]
+        return int(self.nets.get(run, {}).get("length", self.lengths[run.partition("-")[0]]))
 
     def batch(self, run: str) -> int:
         """Images per iteration in the paper."""
@@ -171,7 +174,8 @@ def reading_of(column: dict[str, Any]) -> dict[str, Any]:
 
 def label_of(run: str) -> str:
     """The net's name in the paper's words: ResNet-110, plain-18."""
-    return load().nets.get(run, {}).get("label") or run.partition("-")[2].replace("resnet", "ResNet")
+    name = run.upper() if run.startswith("vgg") else run.partition("-")[2].replace("resnet", "ResNet")
+    return str(load().nets.get(run, {}).get("label", name))
 
 
 def make_cell(artefact: str, run: str, metric: str, given: dict[str, Any], protocol: str | None = None) -> Cell:

@@ -11,10 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from paper_tables import figures, headline
 from paper_tables.claims import Verdict, judge_claims
+from paper_tables.commands import make_command, missing_commands, state_of
 from paper_tables.measure import Conditions, conditions_of
 from paper_tables.registry import Artefact, Registry
 from paper_tables.results import Results, Seed
-from paper_tables.tables import Table, artefact_table
+from paper_tables.table import Table
+from paper_tables.tables import artefact_table
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -32,6 +34,7 @@ class Section:
     conditions: Conditions | None
     state: str  # the chip beside the title
     as_paper: bool
+    notes: list[str]  # of the table, without its protocol
 
 
 def build(results: Results, registry: Registry, report: Path) -> Path:
@@ -41,7 +44,7 @@ def build(results: Results, registry: Registry, report: Path) -> Path:
     verdicts = judge_claims(results, registry)
     for table in [
         *(s.table for s in sections if s.table),
-        claims_table(verdicts, headline.conditions_of_all(results, registry)),
+        claims_table(verdicts, headline.seen_text(headline.conditions_of_all(results, registry))),
     ]:
         write_table(table, folder / "tables")
     page = _page(sections, verdicts, results, registry)
@@ -56,9 +59,12 @@ def _section(artefact: Artefact, results: Results, registry: Registry, folder: P
         drawing = figures.draw(artefact, results, registry, folder / "figures")
     seeds = [seed for run in artefact.named_runs() for seed in results.seeds.get(run, [])]
     conditions = conditions_of(seeds, registry) if seeds else None
+    table = artefact_table(artefact, results, registry)
+    protocol = (artefact.protocol, f"Protocol: {artefact.protocol}.")
     return Section(
         artefact=artefact,
-        table=artefact_table(artefact, results, registry),
+        table=table,
+        notes=[note for note in table.notes if note not in protocol] if table else [],
         drawing=drawing,
         command=make_command(artefact, results),
         missing=missing_commands(artefact, results),
@@ -69,64 +75,23 @@ def _section(artefact: Artefact, results: Results, registry: Registry, folder: P
     )
 
 
-def make_command(artefact: Artefact, results: Results) -> str:
-    changed = overrides(results)
-    values = f' SET="{changed}"' if changed else ""
-    return f"make {artefact.target} PROFILE={results.profile.partition('+')[0]}{values}"
-
-
-def overrides(results: Results) -> str:
-    """The recipe values that the command line changed in a profile <profile>+<hash8>: those of its first training."""
-    words = results.all_seeds[0].provenance.get("command", "").split() if results.all_seeds else []
-    kept = [word for word in words if "=" in word and not word.startswith(("data.root=", "execution."))]
-    return " ".join(kept) if "+" in results.profile else ""
-
-
-def missing_commands(artefact: Artefact, results: Results) -> list[str]:
-    """What to type for each number of a trainable artefact that is not there yet."""
-    option = f"--profile {results.profile.partition('+')[0]} {overrides(results)}".rstrip()
-    commands = []
-    for run in artefact.runs():
-        seeds = results.seeds.get(run, [])
-        if not seeds:
-            commands.append(f"python -m reproduce train {run} {option}")
-        if artefact.spec.get("figure") == "responses" and not any(s.responses is not None for s in seeds):
-            commands.append(f"python -m reproduce responses {run} {option}")
-    return commands
-
-
-def state_of(artefact: Artefact, results: Results) -> str:
-    """measured, k of n runs, not run; or the status of what is not trained here."""
-    runs = artefact.runs()
-    if not runs:
-        return artefact.status
-    needs_responses = artefact.spec.get("figure") == "responses"
-    measured = {s.run for s in results.all_seeds if s.responses is not None or not needs_responses}
-    done = len(measured & set(runs))
-    return "not run" if not done else "measured" if done == len(runs) else f"{done} of {len(runs)} runs"
-
-
 def why_not(artefact: Artefact) -> str:
     """The words in front of the reason why an artefact has no numbers of ours."""
     return "Nothing to train" if artefact.status == "no training" else f"Not run, {artefact.status}"
 
 
-def claims_table(verdicts: list[Verdict], conditions: Conditions | None) -> Table:
+def claims_table(verdicts: list[Verdict], conditions: str) -> Table:
+    """Every claim under its section; `conditions`: what the measured ones rest on."""
     columns = ["claim", "verdict", "numbers", "margin", "section"]
-    rows: list[list[str] | str] = [
-        [str(v.claim["text"]), v.word, v.numbers, v.margin, str(v.claim["section"])] for v in verdicts
-    ]
-    notes = ["An ordering closer than its margin is undecided."]
-    return Table(
-        "claims",
-        "Sentences of Sec. 4.2 that can be checked",
-        columns,
-        rows,
-        frozenset({1}),
-        notes,
-        None,
-        str(conditions or ""),
+    rows: list[list[str] | str] = []
+    for title, section in (("ImageNet (Sec. 4.1)", "4.1"), ("CIFAR-10 (Sec. 4.2)", "4.2")):
+        those = [v for v in verdicts if str(v.claim["section"]).startswith(section)]
+        rows += [title, *([str(v.claim["text"]), v.word, v.numbers, v.margin, str(v.claim["section"])] for v in those)]
+    caption, notes = (
+        "Sentences of Sec. 4.1 and 4.2 that can be checked",
+        ["An ordering closer than its margin is undecided."],
     )
+    return Table("claims", caption, columns, rows, frozenset({1}), notes, conditions=conditions)
 
 
 def write_table(table: Table, folder: Path) -> None:
@@ -173,13 +138,12 @@ def _page(sections: list[Section], verdicts: list[Verdict], results: Results, re
     return {
         "profile": results.profile,
         "profile_words": registry.profile_words(results.profile),
-        "seen": seen,
-        "caveat": ""
-        if seen is None or (results.profile == "paper" and seen.as_paper)
-        else headline.caveat(seen, results.profile),
+        "seen": headline.seen_text(seen),
+        "caveat": headline.caveat(seen, results.profile),
         "groups": [(word, members) for word, members in groups if members],
-        "claims": claims_table(verdicts, seen),
+        "claims": claims_table(verdicts, headline.seen_text(seen)),
         "summary": summary,
+        "imagenet": headline.imagenet_summary(results, registry),
         "fig1_table": next(s.table for s in sections if s.artefact.name == "fig1"),
         "headline": headline.headline(results, registry),
         "sections": sections,

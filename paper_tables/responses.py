@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 
 from paper_tables import figures
 from paper_tables.curves import artefact_size
+from paper_tables.readings import layer_responses, sorted_responses
 from paper_tables.registry import Artefact, Registry, label_of
 from paper_tables.results import Results
-from paper_tables.tables import layer_responses, sorted_responses
 
 
 def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Figure, figures.Drawing]:
@@ -30,7 +30,8 @@ def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Fig
     low, high = top.get_ylim()
     wider = (low, high) != tuple(float(y) for y in spec["y"])
     notes = ["The y axes are wider than the paper's (0.5 to 3.5), to hold every layer."] if wider else []
-    return figure, figures.Drawing(alt_text(artefact, ordered), notes)
+    marks = figures.marks_words(results, registry.lengths["cifar10"])
+    return figure, figures.Drawing(alt_text(artefact, ordered), notes, marks)
 
 
 def _panel(
@@ -73,7 +74,9 @@ def _legend(ax: Axes, artefact: Artefact, results: Results, registry: Registry, 
         pen: dict[str, Any] = {"linestyle": "--" if "plain" in run else "-", "linewidth": 1.6}
         tint = figures.colour(run, registry)
         handles.append(Line2D([], [], color=tint, label=words, **pen))
-    ax.legend(handles=[*handles, figures.paper_handle(results)], loc="upper right", ncols=2)
+    ax.legend(
+        handles=[*handles, figures.paper_handle(results, registry.lengths["cifar10"])], loc="upper right", ncols=2
+    )
 
 
 def alt_text(artefact: Artefact, ordered: dict[str, list[float]]) -> str:

@@ -27,6 +27,7 @@ ON_RUNS: dict[str, tuple[Verb, str]] = {
 }
 ALONE: dict[str, tuple[Verb, str]] = {
     "runs": (verbs.runs, "the run ids, one a line"),
+    "architectures": (verbs.architectures, "layers of every net of the paper, counted: results/architectures.json"),
     "doctor": (verbs.doctor, "is this machine fit for training?"),
 }
 

@@ -194,6 +194,13 @@ def bench(args: argparse.Namespace) -> int:
     return 0
 
 
+def architectures(args: argparse.Namespace) -> int:
+    from reproduce.architectures import write
+
+    print(write())
+    return 0
+
+
 def doctor(args: argparse.Namespace) -> int:
     from reproduce.doctor import diagnose, report
 

@@ -70,7 +70,7 @@ def test_every_table_and_figure_is_listed_with_a_reason_where_it_is_not_trained(
         ("table2", ["34 layers", "28.54", "25.03"]),
         ("table3", ["ResNet-34 C", "24.19", "7.40"]),
         ("table4", ["ResNet-152", "19.38", "4.49"]),
-        ("table5", ["ResNet (ILSVRC'15)", "3.57"]),
+        ("table5", ["ResNet (ILSVRC'15)", "3.57", "not run: the test server is out of reach"]),
         ("table6", ["Highway [42, 43]", "19", "2.3M", "7.54 (7.72 ± 0.16)"]),
         ("table6", ["ResNet", "110", "1.7M", "6.43 (6.61 ± 0.16)"]),
         ("table7", ["ResNet-101", "76.4", "73.8"]),
@@ -94,7 +94,8 @@ def test_per_class_ap_averages_to_the_printed_map(name: str) -> None:
 
 def test_table6_readings_of_figure_6_and_its_claims_name_known_runs() -> None:
     for claim in PAPER.claims:
-        assert set(claims.runs_of(claim)) <= set(PAPER.nets), claim["id"]
+        known = {*PAPER.nets, "vgg-16", "vgg-19"} if claim.get("counted") else set(PAPER.nets)
+        assert set(claims.runs_of(claim)) <= known, claim["id"]
     readings = {(c.run, c.metric): c for c in PAPER.artefacts["fig6"].readings()}
     assert readings["cifar10-plain-56", "test_error"].paper == 13.3
     assert readings["cifar10-resnet-1202", "train_error"].printed == "below 0.1"
@@ -102,8 +103,9 @@ def test_table6_readings_of_figure_6_and_its_claims_name_known_runs() -> None:
 
 
 def test_run_ids_are_those_that_can_be_trained() -> None:
-    declared = re.findall(r"^(cifar10-[\w-]+):", (ROOT / "configs" / "runs.yaml").read_text(), re.MULTILINE)
-    assert set(PAPER.nets) == set(declared)
+    declared = set(re.findall(r"^([\w-]+):", (ROOT / "configs" / "runs.yaml").read_text(), re.MULTILINE))
+    assert declared <= set(PAPER.nets)
+    assert not {run for run in set(PAPER.nets) - declared if run.startswith("cifar10-")}
 
 
 def test_profiles_are_those_that_can_be_trained() -> None:
@@ -115,17 +117,6 @@ def test_every_artefact_is_a_make_target() -> None:
     for artefact in PAPER.artefacts.values():
         for target in (artefact.name, artefact.target):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-@pytest.mark.parametrize(("column", "depth", "shortcut"), [(2, 18, "A"), (4, 50, "B")])
-def test_what_table1_calls_counted_is_counted(column: int, depth: int, shortcut: Any) -> None:
-    from reproduce import count
-    from reproduce.nets import residual
-
-    rows = {row[0]: row[column] for row in printed("table1")}
-    net = residual.build(stem="imagenet", depth=depth, shortcut=shortcut, classes=1000)
-    assert rows["parameters"] == f"{count.parameters(net):,}"
-    assert rows["multiply-adds"] == f"{count.multiply_adds(net, 224) / 1e9:.3f}×10⁹"
 
 
 # ---- The command line ----
@@ -143,7 +134,7 @@ def test_runs_of_all_are_all_runs_once(capsys: pytest.CaptureFixture[str]) -> No
     assert sorted(capsys.readouterr().out.split()) == sorted(PAPER.nets)
 
 
-@pytest.mark.parametrize("name", ["table2", "fig4-imagenet", "table8", "fig2"])
+@pytest.mark.parametrize("name", ["table1", "fig3-architectures", "table8", "fig2"])
 def test_an_artefact_without_training_needs_no_runs_and_says_why(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", name]) == 0
     got = capsys.readouterr()
@@ -181,7 +172,7 @@ def test_nothing_run_still_makes_a_report(tmp_path: Path, capsys: pytest.Capture
     assert main(["render", "table2", "table6", "--profile", "demo", "--results", none, "--report", str(out)]) == 0
     text = capsys.readouterr().out
     assert "27.94" in text
-    assert "not run, later: ImageNet training is not built yet" in text
+    assert "python -m reproduce evaluate imagenet-plain-18 --protocol 10-crop --profile demo" in text
     assert "python -m reproduce train cifar10-resnet-110 --profile demo" in text
     assert str(out / "demo" / "index.html") in text
     page = (out / "demo" / "index.html").read_text()
@@ -411,7 +402,8 @@ def test_equal_means_equal(tmp_path: Path) -> None:
 
 
 def test_a_paper_like_tree_reproduces_every_claim_but_the_close_one(full: Path) -> None:
-    words = {v.claim["id"]: v.word for v in claims.judge_claims(results.read(full, "paper"), PAPER)}
+    judged = claims.judge_claims(results.read(full, "paper"), PAPER)
+    words = {v.claim["id"]: v.word for v in judged if str(v.claim["section"]).startswith("4.2")}
     assert words.pop("resnet-110-best") == "undecided"  # 6.62 against 7.00: closer than half a point
     assert set(words.values()) == {"reproduced"}
     assert len(words) >= 15

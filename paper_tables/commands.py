@@ -1,0 +1,66 @@
+"""What to type for an artefact, and how much of it is there."""
+
+from __future__ import annotations
+
+from paper_tables.registry import Artefact
+from paper_tables.results import Results
+
+
+def make_command(artefact: Artefact, results: Results) -> str:
+    changed = overrides(results)
+    values = f' SET="{changed}"' if changed else ""
+    return f"make {artefact.target} PROFILE={results.profile.partition('+')[0]}{values}"
+
+
+def overrides(results: Results) -> str:
+    """The recipe values that the command line changed in a profile <profile>+<hash8>: those of its first training."""
+    words = results.all_seeds[0].provenance.get("command", "").split() if results.all_seeds else []
+    kept = [word for word in words if "=" in word and not word.startswith(("data.root=", "execution."))]
+    return " ".join(kept) if "+" in results.profile else ""
+
+
+def missing_commands(artefact: Artefact, results: Results) -> list[str]:
+    """What to type for each number of a trainable artefact that is not there yet."""
+    option = f"--profile {results.profile.partition('+')[0]} {overrides(results)}".rstrip()
+    commands = []
+    for run in artefact.runs():
+        if run not in results.seeds:
+            commands.append(f"python -m reproduce train {run} {option}")
+        if not measured(artefact, run, results):
+            commands += [f"python -m reproduce {words} {option}" for words in measuring(artefact, run)]
+    if "ensemble" in artefact.spec and not ensembles(artefact, results):
+        members, protocol = " ".join(artefact.spec["ensemble"]), artefact.spec["eval"]
+        commands.append(f"python -m reproduce ensemble {members} --protocol {protocol} {option}")
+    return commands
+
+
+def measuring(artefact: Artefact, run: str) -> list[str]:
+    """The verb that measures a trained net for an artefact; none where training alone gives the number."""
+    if artefact.spec.get("figure") == "responses":
+        return [f"responses {run}"]
+    protocol = artefact.spec.get("eval")
+    return [f"evaluate {run} --protocol {protocol}"] if protocol and "ensemble" not in artefact.spec else []
+
+
+def measured(artefact: Artefact, run: str, results: Results) -> bool:
+    """Is there what the artefact shows of a run: its training, its responses, its test by a protocol?"""
+    seeds = results.seeds.get(run, [])
+    if artefact.spec.get("figure") == "responses":
+        return any(seed.responses is not None for seed in seeds)
+    protocol = artefact.spec.get("eval")
+    return any(protocol in seed.evaluations for seed in seeds) if protocol else bool(seeds)
+
+
+def ensembles(artefact: Artefact, results: Results) -> list[str]:
+    return [name for name, found in results.ensembles.items() if artefact.spec["eval"] in found]
+
+
+def state_of(artefact: Artefact, results: Results) -> str:
+    """measured, k of n runs, not run; or the status of what is not trained here."""
+    runs = artefact.runs()
+    if not runs:
+        return artefact.status
+    if "ensemble" in artefact.spec:
+        return "measured" if ensembles(artefact, results) else "not run"
+    done = sum(measured(artefact, run, results) for run in runs)
+    return "not run" if not done else "measured" if done == len(runs) else f"{done} of {len(runs)} runs"

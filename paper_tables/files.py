@@ -1,0 +1,137 @@
+"""Files under `results/`, read and checked: a reader raises ValueError or KeyError for what it cannot trust."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+CURVE = ["iteration", "lr", "train_loss", "train_error", "test_error"]
+TOP5 = ["train_top5_error", "test_top5_error"]  # ImageNet's curves have them too
+
+
+def one_line(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error.msg} at line {error.lineno}"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    if isinstance(error, KeyError):
+        return f"no {error.args[0]!r}"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__  # str(error) would hold the absolute path
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    def no_constant(name: str) -> float:
+        raise ValueError(f"{name} is not a number")
+
+    value = json.loads(path.read_text(encoding="utf-8"), parse_constant=no_constant)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def number(value: Any, what: str, low: float = 0.0, high: float = math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or math.isinf(value):
+        raise ValueError(f"{what} is {value!r}, not a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def errors(metrics: dict[str, Any]) -> None:
+    for name, value in metrics.items():
+        if name.endswith("_error"):
+            number(value, name, 0, 100)
+
+
+def result(path: Path, run: str, seed: int, profile: str) -> dict[str, Any]:
+    """result.json, with every field that the report relies on checked. Raises ValueError or KeyError."""
+    result = read_json(path)
+    for key, expected in (("run", run), ("seed", seed), ("profile", profile)):
+        if result[key] != expected:
+            raise ValueError(f"{key} is {result[key]!r}, but the folder says {expected!r}")
+    number(result["iterations"], "iterations", 1)
+    number(result["parameters"], "parameters", 1)
+    if not isinstance(result["metrics"], dict) or not result["metrics"]:
+        raise ValueError("metrics is not a mapping of numbers")
+    errors(result["metrics"])
+    if result.get("warmup_iterations") is not None:
+        number(result["warmup_iterations"], "warmup_iterations")
+    provenance = result["provenance"]
+    if not isinstance(provenance, dict) or not isinstance(provenance["data"], dict):
+        raise ValueError("provenance does not say which data was used")
+    if not all(isinstance(v, str) for v in (provenance["precision"], provenance["data"]["fingerprint"])):
+        raise ValueError("provenance: precision and data fingerprint must be text")
+    return result
+
+
+def evaluation(path: Path, weights: Any = None) -> dict[str, Any]:
+    """eval-<protocol>.json of the weights with that SHA-256 (None: any). Raises ValueError."""
+    found = read_json(path)
+    errors(found)
+    if found.get("n") is not None:
+        number(found["n"], "n", 1)
+    if weights and found.get("weights_sha256", weights) != weights:
+        raise ValueError("measured on other weights than result.json's; evaluate again")
+    return found
+
+
+def tested(path: Path) -> dict[str, Any]:
+    """An evaluation that stands alone (published weights, an ensemble): it needs its errors, n and protocol."""
+    found = evaluation(path)
+    number(found["n"], "n", 1)
+    for name in ("top1_error", "top5_error"):
+        number(found[name], name, 0, 100)
+    if not isinstance(found["protocol"], str):
+        raise ValueError("protocol is no text")
+    return found
+
+
+def architectures(path: Path) -> dict[str, dict[str, Any]]:
+    """architectures.json, with what the report relies on checked. Raises ValueError or KeyError."""
+    nets = read_json(path)
+    for name, net in nets.items():
+        for key in ("layers", "parameters", "multiply_adds"):
+            number(net[key], f"{name}: {key}", 1)
+        for part in net["parts"]:
+            number(part["times"], f"{name}: times", 1)
+            for layer in part["layers"]:
+                number(layer["filters"], f"{name}: filters", 1)
+                number(layer["output"], f"{name}: output", 1)
+    return nets
+
+
+def frame(path: Path, columns: list[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+    """The named columns as finite numbers (an empty cell is NaN). Raises ValueError."""
+    text = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    missing = [name for name in columns if name not in text]
+    if missing:
+        raise ValueError(f"no column {missing[0]!r}")
+    kept = text[[*columns, *(name for name in optional if name in text)]]
+    found = kept.apply(lambda c: pd.to_numeric(c.astype(object).mask(c.str.strip() == "", math.nan)))
+    first = found[columns[0]]
+    if found.isin([math.inf, -math.inf]).any(axis=None) or first.isna().any() or not first.is_monotonic_increasing:
+        raise ValueError(f"column {columns[0]!r} must increase and every number be finite")
+    if first.duplicated().any() or found.empty:
+        raise ValueError("no rows" if found.empty else f"a repeated {columns[0]}")
+    return found.astype(float)
+
+
+def curve(path: Path) -> pd.DataFrame:
+    """curve.csv: the columns of CURVE, and those of TOP5 that are there."""
+    found = frame(path, CURVE, TOP5)
+    errors = found[[name for name in found if str(name).endswith("_error")]]
+    if ((errors < 0) | (errors > 100)).any(axis=None):
+        raise ValueError("an error outside 0 to 100 %")
+    return found
+
+
+def responses(path: Path) -> pd.DataFrame:
+    found = frame(path, ["layer", "std"])
+    if found["std"].isna().any() or (found["std"] < 0).any():
+        raise ValueError("a std that is empty or negative")
+    return found

@@ -1,0 +1,89 @@
+"""Beside Table 3: the shortcut options A, B and C against the plain net, the paper's error outlined and ours filled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from paper_tables import figures
+from paper_tables.measure import Judgement, judge
+from paper_tables.registry import Artefact, Registry, label_of
+from paper_tables.results import Results
+
+METRICS = {"top1_error": "top-1", "top5_error": "top-5"}
+BAR = 0.36
+TINTS = {"none": "#8a929b", "A": "#9cc3e6", "B": "#4a90c9", "C": "#1f5d92"}
+
+
+def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Figure, figures.Drawing]:
+    """Two panels, top-1 and top-5; a net that was not measured says so in the place of its bar."""
+    width, height = artefact.spec["size"]
+    figure, axes = plt.subplots(1, 2, figsize=(float(width), float(height)))
+    runs = artefact.spec["options"]
+    judged = {(c.run, c.metric): judge(c, results, registry) for c in artefact.cells() if c.run in runs}
+    for ax, (metric, name) in zip(axes, METRICS.items(), strict=True):
+        _panel(ax, [judged[run, metric] for run in runs], results)
+        ax.set_title(f"{name} error, {artefact.spec['eval']}")
+    figure.legend(handles=_handles(results), loc="outside upper center", ncols=2, frameon=False)
+    seeds = [s for run in runs for s in results.seeds.get(run, []) if artefact.spec["eval"] in s.evaluations]
+    figures.footline(figure, results, figures.conditions(seeds, registry))
+    return figure, figures.Drawing(alt_text(judged), [], "Outlined: the paper's values, as printed in Table 3.")
+
+
+def _panel(ax: Axes, judged: list[Judgement], results: Results) -> None:
+    high = max(max(j.cell.paper, j.measured.mean if j.measured else 0.0) for j in judged)
+    ax.set(xlim=(-0.6, len(judged) - 0.4), ylim=(0, high * 1.16), ylabel="error (%)")
+    for x, judgement in enumerate(judged):
+        tint = TINTS[judgement.cell.label.rpartition(" ")[2] if " " in judgement.cell.label else "none"]
+        _paper_bar(ax, x - BAR / 2 - 0.02, judgement.cell.paper, tint, high, results)
+        _our_bar(ax, x + BAR / 2 + 0.02, judgement, tint, high)
+    ax.set_xticks(range(len(judged)), [j.cell.label for j in judged])
+    ax.tick_params(axis="x", length=0)
+    ax.grid(False)  # every bar carries its number
+
+
+def _paper_bar(ax: Axes, x: float, value: float, tint: str, high: float, results: Results) -> None:
+    look: dict[str, Any] = {
+        "facecolor": "white",
+        "edgecolor": tint,
+        "linewidth": 1.4,
+        "alpha": figures.paper_alpha(results),
+    }
+    ax.bar(x, value, BAR, **look)
+    ax.text(x, value + high * 0.015, f"{value:.2f}", ha="center", va="bottom", size=7.4, color="#6a717a")
+
+
+def _our_bar(ax: Axes, x: float, judgement: Judgement, tint: str, high: float) -> None:
+    measured = judgement.measured
+    if measured is None:
+        ax.text(
+            x, high * 0.03, "not run", ha="center", va="bottom", rotation=90, size=8, color="#8a8a8a", style="italic"
+        )
+        return
+    ax.bar(
+        x, measured.mean, BAR, color=tint, edgecolor=tint, linewidth=1.4, yerr=measured.std or None, ecolor="#333333"
+    )
+    top = measured.mean + measured.std + high * 0.015
+    ax.text(x, top, f"{measured.mean:.2f}", ha="center", va="bottom", size=7.4, weight="bold")
+
+
+def _handles(results: Results) -> list[Patch]:
+    paper = "paper" if results.profile == "paper" else "paper (official data, 600k iterations)"
+    outlined: dict[str, Any] = {"facecolor": "white", "edgecolor": "#555555", "alpha": figures.paper_alpha(results)}
+    return [Patch(label=paper, linewidth=1.4, **outlined), Patch(color="#777777", label="ours")]
+
+
+def alt_text(judged: dict[tuple[str, str], Judgement]) -> str:
+    parts = ["Shortcut options A, B and C beside the plain net, 34 layers."]
+    for run in dict.fromkeys(run for run, _ in judged):
+        words = []
+        for metric, name in METRICS.items():
+            judgement = judged[run, metric]
+            ours = f"{judgement.measured.mean:.2f} %" if judgement.measured else "not run"
+            words.append(f"{name} {ours} (paper {judgement.cell.printed} %)")
+        parts.append(f"{label_of(run)}: {', '.join(words)}.")
+    return " ".join(parts)
