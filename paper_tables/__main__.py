@@ -47,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"python -m paper_tables: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise  # the reader of our output has left; see the end of this file
     except OSError as error:
         print(f"python -m paper_tables: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
