@@ -145,6 +145,8 @@ test: $(INSTALLED)   ## Lint, types, tests
 test-all: $(INSTALLED) ## Every test, the slow ones too
 	$(PYTHON) -m pytest -n 2
 smoke:               ## A few iterations of every run, evaluated and rendered (part of `make test`)
+architectures: $(INSTALLED) ## Count the nets layer by layer again: results/architectures.json
+	@$(REPRODUCE) architectures
 bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
 	@$(REPRODUCE) bench
 clean:               ## Caches and the reports of demo and smoke; never results/, runs/ (checkpoints) or data/
@@ -196,4 +198,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is help demo doctor report check plan status test test-all smoke bench clean fig7 fig7-cifar $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures help demo doctor report check plan status test test-all smoke bench clean fig7 fig7-cifar $(TRAINED) $(PRINTED)

@@ -57,7 +57,7 @@ class Seed:
 class Results:
     """Everything under one profile: finished seeds per run, trainings on their way, files left out and why.
 
-    `ensembles` are the profile's too; `architectures` (counted) and `published` (weights by others) belong to none.
+    `ensembles` and `published` (weights by others) are the profile's too; `architectures` (counted) belong to none.
     """
 
     profile: str
@@ -84,12 +84,13 @@ class Results:
 def read(root: Path, profile: str) -> Results:
     """Results of one profile under `root`; an empty or missing folder is a profile in which nothing was run."""
     results = Results(profile)
-    for run in (path for path in _folders(root / profile) if path.name != "ensembles"):
+    beside = ("ensembles", "published")
+    for run in (path for path in _folders(root / profile) if path.name not in beside):
         for path in sorted(run.iterdir(), key=_by_number):
             if path.is_dir() and path.name.startswith("seed-"):
                 _read_seed(path, results)
-    for kind, folder in (("ensembles", root / profile / "ensembles"), ("published", root / "published")):
-        for path in _folders(folder):
+    for kind in beside:
+        for path in _folders(root / profile / kind):
             found = _evaluations(path, f"{kind}/{path.name}", results, files.tested)
             getattr(results, kind)[path.name] = found
     counted = results.attempt(root / "architectures.json", "architectures.json", files.architectures)

@@ -38,12 +38,13 @@ class Recorder(Callback):
 
 
 def guard_data(run: Run, data: Data) -> None:
-    """results/paper/ holds official data and nothing else, and any profile's folder one data fingerprint."""
+    """results/paper/ holds official data and nothing else, and any profile's folder one fingerprint per data set."""
+    data_set = run.name.partition("-")[0]
     if run.profile == "paper" and not data.is_official:
         raise UserError(
-            f"results/paper: is for the official CIFAR-10 only, not for {data.description}; use another --profile"
+            f"results/paper: is for the official data only, not for {data.description}; use another --profile"
         )
-    for path in sorted((RESULTS / run.profile).glob("*/seed-*/result.json")):
+    for path in sorted((RESULTS / run.profile).glob(f"{data_set}-*/seed-*/result.json")):
         other = (read_json(path) or {}).get("provenance", {}).get("data", {}).get("fingerprint")
         if other not in (None, data.fingerprint):
             raise UserError(
