@@ -12,6 +12,8 @@ SHELL := bash
 ##= SET        further key=value overrides, as of the configuration in configs/
 ##= WANDB      disabled (default), offline, online
 ##= DRY_RUN    1: print runs, hours and disk, train nothing
+##= TARS       folder of ImageNet's archives (imagenet-prepare); LABELS a list instead of the devkit; MD5=1 checks them
+##= DECODE     1: check-data decodes every image; IMAGES folder or tar of images for bench-data
 ##= PYTHON     the interpreter (default: the active environment, else .venv, made where there is none)
 PROFILE ?= paper
 
@@ -90,6 +92,15 @@ fig1:                ## The same as fig1-cifar
 fig6:                ## The same as fig6-cifar
 fig7:                ## The same as fig7-cifar
 
+##@ ImageNet: the data
+imagenet-prepare: $(INSTALLED) ## Official archives in TARS -> train/ and val/ in DATA; continues what was begun
+	@$(REPRODUCE) prepare-imagenet $(if $(DATA),--root '$(DATA)') $(if $(TARS),--tars '$(TARS)') \
+	  $(if $(LABELS),--labels '$(LABELS)') $(if $(filter-out 0,$(MD5)),--md5)
+check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? With DECODE=1, can every image be decoded?
+	@$(REPRODUCE) check-data $(if $(DATA),--root '$(DATA)') $(if $(filter-out 0,$(DECODE)),--decode)
+bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, against torchvision's reference pipeline
+	@$(REPRODUCE) bench-data $(if $(IMAGES),--images '$(IMAGES)')
+
 ##@ No training here yet: the paper's values, and why ours are not run
 table1:              ## Table 1: architectures for ImageNet
 table2:              ## Table 2: ImageNet, plain nets and ResNets of 18 and 34 layers
@@ -163,4 +174,4 @@ smoke: SEEDS ?= 1
 smoke: $(INSTALLED)
 	$(call reproduce,$(REPRODUCE) runs,all,evaluate responses)
 
-.PHONY: as-it-is help demo doctor report check plan status test test-all smoke bench clean fig7 fig7-cifar $(TRAINED) $(PRINTED)
+.PHONY: as-it-is help demo doctor imagenet-prepare check-data bench-data report check plan status test test-all smoke bench clean fig7 fig7-cifar $(TRAINED) $(PRINTED)

@@ -42,7 +42,21 @@ def parser() -> argparse.ArgumentParser:
         if verb == "evaluate":
             sub.add_argument("--protocol", default="single", choices=["single", "10-crop", "multi-scale"])
     verbs.add_parser("doctor", help="is this machine fit for training?")
+    _add_imagenet_verbs(verbs)
     return top
+
+
+def _add_imagenet_verbs(verbs: Any) -> None:
+    sub = verbs.add_parser("prepare-imagenet", help="ImageNet's official archives -> train/<wnid>/*, val/<wnid>/*")
+    sub.add_argument("--root", type=Path, help="where train/ and val/ are to lie")
+    sub.add_argument("--tars", type=Path, help="the folder of the archives")
+    sub.add_argument("--labels", type=Path, help="wnids of the validation images, instead of the development kit")
+    sub.add_argument("--md5", action="store_true", help="check the archives' MD5 sums first")
+    sub = verbs.add_parser("check-data", help="is an ImageNet folder complete?")
+    sub.add_argument("--root", type=Path, help="where train/ and val/ lie")
+    sub.add_argument("--decode", action="store_true", help="decode every image and list what fails")
+    sub = verbs.add_parser("bench-data", help="speed of ImageNet's training view, against torchvision's pipeline")
+    sub.add_argument("--images", type=Path, help="a folder or tar of images (default: the embedded ones)")
 
 
 VERBS = {
@@ -184,6 +198,35 @@ def bench(args: argparse.Namespace) -> int:
     from reproduce.bench import bench
 
     bench()
+    return 0
+
+
+def named(args: argparse.Namespace, option: str, variable: str) -> Path:
+    """The folder that an option names. Errors: UserError where it is not given."""
+    folder = getattr(args, option)
+    if folder is None:
+        raise UserError(f"{args.verb}: name the folder: --{option} FOLDER (make ... {variable}=FOLDER)")
+    return Path(folder).expanduser()
+
+
+def prepare_imagenet(args: argparse.Namespace) -> int:
+    from reproduce.data.prepare import prepare
+
+    prepare(named(args, "root", "DATA"), named(args, "tars", "TARS"), args.labels, args.md5)
+    return check_data(argparse.Namespace(verb=args.verb, root=args.root, decode=False))
+
+
+def check_data(args: argparse.Namespace) -> int:
+    from reproduce.data.check import check
+    from reproduce.record import cores
+
+    return check(named(args, "root", "DATA"), args.decode, cores())
+
+
+def bench_data(args: argparse.Namespace) -> int:
+    from reproduce.bench_data import bench_data
+
+    bench_data(args.images)
     return 0
 
 

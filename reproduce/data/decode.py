@@ -123,7 +123,8 @@ class Frame:
         while at + 10 <= len(data) and data[at] == 0xFF:
             marker, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
             if marker in FRAMES:
-                frame = cls(at, marker, *struct.unpack_from(">HHB", data, at + 5), scan=0)
+                height, width, components = struct.unpack_from(">HHB", data, at + 5)
+                frame = cls(at, marker, height, width, components, scan=0)
             if marker == SCAN:
                 return frame and replace(frame, scan=at)
             at += 1 if marker == 0xFF else 2 + length  # a marker may be preceded by fill bytes
