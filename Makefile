@@ -13,6 +13,8 @@ SHELL := bash
 ##= WANDB      disabled (default), offline, online
 ##= WEIGHTS    table3, table4: torchvision (downloaded), or the folder of its files: evaluates them instead of training
 ##= DRY_RUN    1: print runs, hours and disk, train nothing
+##= TARS       folder of ImageNet's archives (imagenet-prepare); LABELS a list instead of the devkit; MD5=1 checks them
+##= DECODE     1: check-data decodes every image; IMAGES folder or tar of images for bench-data
 ##= PYTHON     the interpreter (default: the active environment, else .venv, made where there is none)
 PROFILE ?= paper
 
@@ -99,6 +101,15 @@ fig7-cifar:          ## Figure 7: standard deviations of the layer responses
 fig1:                ## The same as fig1-cifar
 fig6:                ## The same as fig6-cifar
 fig7:                ## The same as fig7-cifar
+
+##@ ImageNet: the data
+imagenet-prepare: $(INSTALLED) ## Official archives in TARS -> train/ and val/ in DATA; continues what was begun
+	@$(REPRODUCE) prepare-imagenet $(if $(DATA),--root '$(DATA)') $(if $(TARS),--tars '$(TARS)') \
+	  $(if $(LABELS),--labels '$(LABELS)') $(if $(filter-out 0,$(MD5)),--md5)
+check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? With DECODE=1, can every image be decoded?
+	@$(REPRODUCE) check-data $(if $(DATA),--root '$(DATA)') $(if $(filter-out 0,$(DECODE)),--decode)
+bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, against torchvision's reference pipeline
+	@$(REPRODUCE) bench-data $(if $(IMAGES),--images '$(IMAGES)')
 
 ##@ ImageNet: train what is missing, evaluate, then render
 table2:              ## Table 2: plain nets and ResNets of 18 and 34 layers, 10-crop
@@ -198,4 +209,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures help demo doctor report check plan status test test-all smoke bench clean fig7 fig7-cifar $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures help demo doctor imagenet-prepare check-data bench-data report check plan status test test-all smoke bench clean fig7 fig7-cifar $(TRAINED) $(PRINTED)

@@ -29,6 +29,25 @@ ALONE: dict[str, tuple[Verb, str]] = {
     "runs": (verbs.runs, "the run ids, one a line"),
     "architectures": (verbs.architectures, "layers of every net of the paper, counted: results/architectures.json"),
     "doctor": (verbs.doctor, "is this machine fit for training?"),
+    "prepare-imagenet": (verbs.prepare_imagenet, "ImageNet's official archives -> train/<wnid>/*, val/<wnid>/*"),
+    "check-data": (verbs.check_data, "is an ImageNet folder complete?"),
+    "bench-data": (verbs.bench_data, "speed of ImageNet's training view, against torchvision's pipeline"),
+}
+PATH: dict[str, Any] = {"type": Path}
+FLAG: dict[str, Any] = {"action": "store_true"}
+OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {  # of the verbs that stand alone
+    "runs": {"recipe": ({"nargs": "?"}, "cifar10 or imagenet (default: both)")},
+    "prepare-imagenet": {
+        "--root": (PATH, "where train/ and val/ are to lie"),
+        "--tars": (PATH, "the folder of the archives"),
+        "--labels": (PATH, "wnids of the validation images, instead of the development kit"),
+        "--md5": (FLAG, "check the archives' MD5 sums first"),
+    },
+    "check-data": {
+        "--root": (PATH, "where train/ and val/ lie"),
+        "--decode": (FLAG, "decode every image and list what fails"),
+    },
+    "bench-data": {"--images": (PATH, "a folder or tar of images (default: the embedded ones)")},
 }
 
 
@@ -61,8 +80,8 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--protocol", default="single", choices=PROTOCOLS)
     for verb, (_, text) in ALONE.items():
         sub = subs.add_parser(verb, help=text)
-        if verb == "runs":
-            sub.add_argument("recipe", nargs="?", help="cifar10 or imagenet (default: both)")
+        for option, (kind, meaning) in OPTIONS.get(verb, {}).items():
+            sub.add_argument(option, help=meaning, **kind)
     return top
 
 

@@ -201,6 +201,35 @@ def architectures(args: argparse.Namespace) -> int:
     return 0
 
 
+def _named(args: argparse.Namespace, option: str, variable: str) -> Path:
+    """The folder that an option names. Errors: UserError where it is not given."""
+    folder = getattr(args, option)
+    if folder is None:
+        raise UserError(f"{args.verb}: name the folder: --{option} FOLDER (make ... {variable}=FOLDER)")
+    return Path(folder).expanduser()
+
+
+def prepare_imagenet(args: argparse.Namespace) -> int:
+    from reproduce.data.prepare import prepare
+
+    prepare(_named(args, "root", "DATA"), _named(args, "tars", "TARS"), args.labels, args.md5)
+    return check_data(argparse.Namespace(verb=args.verb, root=args.root, decode=False))
+
+
+def check_data(args: argparse.Namespace) -> int:
+    from reproduce.data.check import check
+    from reproduce.record import cores
+
+    return check(_named(args, "root", "DATA"), args.decode, cores())
+
+
+def bench_data(args: argparse.Namespace) -> int:
+    from reproduce.bench_data import bench_data
+
+    bench_data(args.images)
+    return 0
+
+
 def doctor(args: argparse.Namespace) -> int:
     from reproduce.doctor import diagnose, report
 

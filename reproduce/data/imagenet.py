@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from reproduce.data import augment
 from reproduce.data.keyed import epoch_order
 from reproduce.data.loader import Items, loader, told, unfailed
 from reproduce.data.mean import training_mean
@@ -117,6 +116,7 @@ class ImageNet(L.LightningDataModule):
         self._order = Order(self.n_train, batch_size=self.batch_size, seed=self.seed)
         fingerprint = tree.fingerprint()
         self._offset, self._divisor = self._normalization(fingerprint)
+        self._divides_by_one = bool((self._divisor == 1).all())
         self.fingerprint = fingerprint
 
     def _tree(self) -> Tree:
@@ -170,7 +170,8 @@ class ImageNet(L.LightningDataModule):
         device = self._device(device)
         mean_image, mean_colour, divisor = self._resident(device)
         offset = mean_image if x.shape[2:] == mean_image.shape[1:] else mean_colour
-        return augment.normalize(self._layout(x.to(device, non_blocking=True)), offset, divisor)
+        x = self._layout(x.to(device, non_blocking=True)).float().sub_(offset)
+        return x if self._divides_by_one else x.div_(divisor)
 
     def _resident(self, device: torch.device) -> tuple[Tensor, ...]:
         """Offset, its mean colour and divisor on `device`, moved there once; laid out in memory as x is."""

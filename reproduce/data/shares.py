@@ -1,6 +1,7 @@
 """What loader workers make: objects that can be sent to them whole, called with what is to be made."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from reproduce.data.decode import read_image
 from reproduce.data.stream import Batch, Order
 from reproduce.data.tree import Files
-from reproduce.data.views import centre_crop, draw, resize_shorter, training_crop
+from reproduce.data.views import centre_crop, draw, resize_shorter, rows_needed, training_crop
 
 CPU = torch.device("cpu")
 
@@ -34,7 +35,8 @@ class TrainingShare:
         x = torch.empty(len(j), 3, self.crop, self.crop, dtype=torch.uint8, memory_format=layout)
         drawn = zip(moves.side.tolist(), moves.down.tolist(), moves.across.tolist(), moves.flip.tolist(), strict=True)
         for k, (i, (side, down, across, flip)) in enumerate(zip(index.tolist(), drawn, strict=True)):
-            view = training_crop(read_image(self.files.path(i)), side, down, across, self.crop)
+            needed = partial(rows_needed, side=side, down=down, crop=self.crop)
+            view = training_crop(read_image(self.files.path(i), needed), side, down, across, self.crop)
             x[k] = view.flip(2) if flip else view
         return x, self.files.labels[index], moves.colour
 

@@ -91,7 +91,7 @@ def paint(image: Tensor, colour: Tensor, cover: Tensor) -> Tensor:
 
 def cover_of(form: Form, x: Tensor, y: Tensor, a: Tensor, b: Tensor, radius: Tensor | float) -> Tensor:
     """Share of each pixel that the form covers, [n, 32, 32], by its distance to the outline; (a, b) is its u axis."""
-    length = (a * a + b * b).sqrt()
+    length = _length(a, b)
     cos, sin = a / length, b / length
     u, v = (cos * x + sin * y) / radius, (cos * y - sin * x) / radius
     return (0.5 - form(u, v) * radius).clamp(0, 1)
@@ -116,7 +116,8 @@ def _noise_bank() -> Tensor:
 
 
 def _length(u: Tensor, v: Tensor) -> Tensor:
-    return (u * u + v * v).sqrt()
+    """Rounded correctly: torch leaves float32 roots to a library that rounds them otherwise on other processors."""
+    return (u * u + v * v).double().sqrt().float()
 
 
 def _disc(u: Tensor, v: Tensor) -> Tensor:

@@ -68,11 +68,22 @@ def training_crop(image: Tensor, side: int, down: int, across: int, crop: int) -
     """
     height, width = image.shape[1:]
     scale = side / min(height, width)
-    rows, columns = (min(n, int(crop / scale) + 1) for n in (height, width))
-    top, left = down * (height - rows + 1) >> 32, across * (width - columns + 1) >> 32
-    region = _batch_of_one(image[:, top : top + rows, left : left + columns])
+    (top, bottom), (left, right) = _span(height, scale, down, crop), _span(width, scale, across, crop)
+    region = _batch_of_one(image[:, top:bottom, left:right])
     resized = F.interpolate(region, scale_factor=(scale, scale), mode="bilinear", antialias=True)
     return resized[0, :, :crop, :crop]
+
+
+def _span(n: int, scale: float, place: int, crop: int) -> tuple[int, int]:
+    """Begin and end, in n pixels, of what a crop covers, at a place chosen by a 32-bit hash."""
+    length = min(n, int(crop / scale) + 1)
+    start = place * (n - length + 1) >> 32
+    return start, start + length
+
+
+def rows_needed(height: int, width: int, side: int, down: int, crop: int) -> int:
+    """How many rows of the image, from the top, `training_crop` looks at."""
+    return _span(height, side / min(height, width), down, crop)[1]
 
 
 def resize_shorter(image: Tensor, side: int) -> Tensor:

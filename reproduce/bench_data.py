@@ -1,0 +1,199 @@
+"""Speed of ImageNet's training view, in images per second of one core, beside torchvision's reference pipeline.
+
+Both go from files to one normalised float batch: ours through ImageNet.train_batch, the reference through PIL,
+RandomResizedCrop, RandomHorizontalFlip, ToTensor, Normalize and the default collation. They take turns on the same
+images within one run, in CPU time of this process, so that what else the machine does counts little.
+"""
+
+import os
+import statistics
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torchvision.transforms as T
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from reproduce.data.imagenet import CACHE, ImageNet
+from reproduce.errors import UserError
+from reproduce.nets.residual import build
+from reproduce.record import cores, device_name, say
+
+BAR = 1.8  # ours is to be at least so many times as fast
+ROUNDS = 31  # the first one warms up
+BATCH = 32  # images per turn: the share of one of 8 devices
+STEPS = {"cuda": (128, 20), "cpu": (4, 2)}  # images per step, timed steps
+DEPTHS = {18: "A", 50: "B"}  # nets timed from memory, and their shortcuts
+SUFFIXES = (".jpeg", ".jpg", ".png")
+
+reference = T.Compose(
+    [
+        T.RandomResizedCrop(224),
+        T.RandomHorizontalFlip(),
+        T.ToTensor(),
+        T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ]
+)
+
+
+@contextmanager
+def opened(images: Path | None) -> Iterator[ImageNet]:
+    """The paper's training view over a folder or tar of images, as one class, or over the embedded ones."""
+    if images is None:
+        yield _module("synthetic", "")
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        found = _found(images, Path(scratch) / "unpacked")
+        for split, paths in (("train", found), ("val", found[:1])):
+            folder = Path(scratch) / split / "n00000000"
+            folder.mkdir(parents=True)
+            for number, path in enumerate(paths):
+                (folder / f"{number}.JPEG").symlink_to(path.resolve())
+        yield _module("folder", scratch, Path(scratch) / "cache")
+
+
+def _found(images: Path, scratch: Path) -> list[Path]:
+    """All images below a folder or in a tar. Raises UserError where there are none."""
+    folder = images
+    if images.is_file():
+        try:
+            with tarfile.open(images) as tar:
+                tar.extractall(scratch, filter="data")
+        except (tarfile.TarError, OSError) as error:
+            raise UserError(f"{images}: neither a folder nor a readable tar ({error})") from error
+        folder = scratch
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise UserError(f"{images}: no images there; --images takes a folder or a tar of them")
+    return found
+
+
+def _module(source: str, root: str, cache: Path = CACHE) -> ImageNet:
+    data = ImageNet(source=source, root=root, batch_size=BATCH, seed=0, iterations=10**6, cache=cache)
+    data.setup()
+    return data
+
+
+def reference_batch(data: ImageNet, iteration: int) -> tuple[Tensor, Tensor]:
+    """The images of an iteration as torchvision's training script would make them."""
+    files = data.files["train"]
+    index = data._order.indices(torch.tensor([iteration]), torch.arange(data.batch_size))[0].tolist()
+
+    def one(i: int) -> tuple[Tensor, int]:
+        with files.path(i).open("rb") as file:
+            return reference(Image.open(file).convert("RGB")), int(files.labels[i])
+
+    x, y = default_collate([one(i) for i in index])
+    return x, y
+
+
+def in_turns(data: ImageNet) -> dict[str, list[float]]:
+    """CPU seconds per image, one number a round."""
+    ways: dict[str, Callable[[int], object]] = {
+        "reference": lambda i: reference_batch(data, i),
+        "ours": lambda i: data.train_batch(i),
+        "ours, as a worker sends it": lambda i: data._share(0, 1)(i),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for iteration in range(ROUNDS):
+        for name, way in ways.items():
+            began = time.process_time()
+            way(iteration)
+            seconds[name].append((time.process_time() - began) / data.batch_size)
+    return {name: times[1:] for name, times in seconds.items()}
+
+
+def ratio(seconds: dict[str, list[float]], name: str) -> tuple[float, float, float]:
+    """(median, smallest, largest) of reference / `name`, round by round: above 1 where ours is faster."""
+    ratios = [other / own for other, own in zip(seconds["reference"], seconds[name], strict=True)]
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def table(seconds: dict[str, list[float]]) -> str:
+    lines = ["| training view | images/s per core (range) | as fast as the reference (range) |", "|---|---|---|"]
+    for name, times in seconds.items():
+        rates = [1 / t for t in times]
+        speed = f"{statistics.median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})"
+        middle, low, high = ratio(seconds, name)
+        lines.append(f"| {name} | {speed} | {middle:.2f} ({low:.2f}-{high:.2f}) |")
+    return "\n".join(lines)
+
+
+def loader_only(data: ImageNet, workers: int) -> float:
+    """Images per second of wall time that `workers` processes deliver, their start left out."""
+    data.workers, data.iterations, data.start_iteration = workers, 2 + 4 * workers, 0
+    items = iter(data.train_dataloader())
+    next(items)
+    began, n = time.perf_counter(), sum(len(item[1]) for item in items)
+    return n / (time.perf_counter() - began)
+
+
+def model_only(depth: int, device: torch.device) -> float:
+    """Images per second of a training step from memory: bf16 and channels_last on a GPU, fp32 elsewhere."""
+    batch, steps = STEPS[device.type]
+    net = build(stem="imagenet", depth=depth, shortcut=DEPTHS[depth], classes=1000).to(device)
+    net = net.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    x = torch.randn(batch, 3, 224, 224, device=device).contiguous(memory_format=torch.channels_last)
+    y = torch.zeros(batch, dtype=torch.int64, device=device)
+
+    def step() -> float:
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss = F.cross_entropy(net(x).float(), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    step()
+    began = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return batch * steps / (time.perf_counter() - began)
+
+
+def verdict(loader: float, core: float, nets: dict[int, float]) -> list[str]:
+    """A line for each net: which of the two waits for the other."""
+    lines = []
+    for depth, speed in nets.items():
+        slower = "the loader" if loader < speed else "the net"
+        needed = f"{speed / core:.1f} cores like these feed it"
+        lines.append(f"ResNet-{depth}: {speed:,.1f} images/s from memory; the bottleneck is {slower}; {needed}.")
+    return lines
+
+
+def bench_data(images: Path | None = None, show: Callable[[str], None] = print) -> None:
+    """Print the comparison, then loader-only and model-only speed of this machine."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with opened(images) as data, _threads(1):
+        say(f"timing {ROUNDS} rounds of {data.batch_size} images ...")
+        seconds = in_turns(data)
+        name = "embedded images" if images is None else f"{data.n_train} images of {images.name}"
+        show(f"{name}; {device_name(torch.device('cpu'))}, torch {torch.__version__}; load {os.getloadavg()[0]:.1f}.\n")
+        show(table(seconds))
+        middle = ratio(seconds, "ours")[0]
+        show(f"\nbar {BAR}: {'met' if middle >= BAR else 'not met'}")
+        workers = cores()
+        say(f"timing the loader with {workers} workers, and the nets ...")
+        loader = loader_only(data, workers)
+    show(f"loader only, {workers} workers: {loader:,.0f} images/s.")
+    nets = {depth: model_only(depth, device) for depth in DEPTHS}
+    core = 1 / statistics.median(seconds["ours, as a worker sends it"])
+    show("\n".join([f"nets on {device_name(device)}:", *verdict(loader, core, nets)]))
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,67 @@
+"""The loader's benchmark on a handful of images: what it compares, what it prints. Nothing is timed seriously."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from reproduce import bench_data
+from reproduce.bench_data import in_turns, loader_only, opened, ratio, reference_batch, table, verdict
+from reproduce.data.shapes import encode
+from reproduce.errors import UserError
+from tests.test_imagenet_data import smooth
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tar of five images; two per turn, three turns."""
+    monkeypatch.setattr(bench_data, "BATCH", 2)
+    monkeypatch.setattr(bench_data, "ROUNDS", 3)
+    path = tmp_path / "images.tar"
+    with tarfile.open(path, "w") as tar:
+        for number in range(5):
+            content = encode(smooth(260 + number, 300))
+            member = tarfile.TarInfo(f"sample/n0000000{number}_x.JPEG")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_both_make_batches_of_the_same_images(images: Path) -> None:
+    with opened(images) as data:
+        assert data.n_train == 5
+        ours, theirs = data.train_batch(1), reference_batch(data, 1)
+        assert ours[0].shape == theirs[0].shape == (2, 3, 224, 224)
+        assert ours[0].dtype == theirs[0].dtype == torch.float32
+        assert torch.equal(ours[1], theirs[1])
+        index = data._order.indices(torch.tensor([1]), torch.arange(2))[0].tolist()
+        sizes = [Image.open(data.files["train"].path(i)).size for i in index]
+        assert len(set(sizes)) == 2
+        assert (data.shorter_side, data.crop, data.colour_noise) == ((256, 480), 224, 0.1)  # the paper's view
+        seconds = in_turns(data)
+        assert {name: len(times) for name, times in seconds.items()} == dict.fromkeys(seconds, 2)
+        assert loader_only(data, 1) > 0
+    lines = table(seconds).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| reference", "| ours", "| ours, as a worker sends it"]
+
+
+def test_ratio_is_taken_round_by_round() -> None:
+    seconds = {"reference": [2.0, 4.0, 9.0], "ours": [1.0, 1.0, 3.0]}
+    assert ratio(seconds, "ours") == (3.0, 2.0, 4.0)
+
+
+def test_the_slower_one_is_the_bottleneck() -> None:
+    lines = verdict(loader=1000.0, core=500.0, nets={18: 4000.0, 50: 900.0})
+    assert lines[0].startswith("ResNet-18: 4,000.0 images/s from memory; the bottleneck is the loader; 8.0 cores")
+    assert lines[1].startswith("ResNet-50: 900.0 images/s from memory; the bottleneck is the net; 1.8 cores")
+
+
+def test_what_holds_no_images_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.tar").write_text("no tar")
+    for path, said in ((tmp_path / "text.tar", "neither a folder nor a readable tar"), (tmp_path, "no images there")):
+        with pytest.raises(UserError, match=said) as caught, opened(path):
+            pass
+        assert str(path) in str(caught.value)
