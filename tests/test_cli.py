@@ -50,7 +50,7 @@ def test_runs_are_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs"]) == 0
     lines = capsys.readouterr().out.split()
     assert "cifar10-resnet-110" in lines
-    assert len(lines) == len(set(lines)) == 12
+    assert len(lines) == len(set(lines)) == 24
 
 
 def test_describe_ends_with_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_plan_and_status_read_only(capsys: pytest.CaptureFixture[str], tmp_path:
     assert plan.count("cifar10-resnet-110") == 5  # seeds
     assert "total:" in plan
     assert main(["status", "--profile", "smoke"]) == 0
-    assert capsys.readouterr().out.count("not run") == 16  # 11 runs and five seeds of ResNet-110
+    assert capsys.readouterr().out.count("not run") == 28  # 23 runs and five seeds of ResNet-110
     assert list(tmp_path.iterdir()) == []
 
 

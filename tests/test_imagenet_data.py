@@ -309,7 +309,8 @@ def test_what_workers_need_can_be_sent_to_them(embedded: Path) -> None:
     data = module(embedded)
     sent = pickle.loads(pickle.dumps(data.train_dataloader().dataset))
     assert torch.equal(sent[3][0], data._share(0, 1)(3)[0])
-    assert len(pickle.loads(pickle.dumps(data.val_dataloader().dataset))[0][1]) == 60
+    (tested,) = data.val_dataloader()
+    assert len(pickle.loads(pickle.dumps(tested.dataset))[0][1]) == 60
 
 
 def test_processes_change_nothing(embedded: Path) -> None:
