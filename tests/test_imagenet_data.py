@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -634,3 +635,28 @@ def test_the_embedded_set_is_written_once(embedded: Path, tmp_path: Path, monkey
     assert shapes.write_shapes(tmp_path) == tmp_path / "imagenet-shapes-1"
     assert [path.name for path in tmp_path.iterdir()] == ["imagenet-shapes-1"]  # nothing is left beside it
     assert len(list((tmp_path / "imagenet-shapes-1").glob("*/*/*.JPEG"))) == 20
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["class folders", "a flat val/"])
+def test_val_alone_is_enough_to_test_weights_by_others(embedded: Path, tmp_path: Path, flat: bool) -> None:
+    whole = module(embedded, **CHANNELS)
+    val, names = tmp_path / "val", []
+    for index in range(whole.n_test):
+        path = whole.files["test"].path(index)
+        place = val / path.name if flat else val / path.parent.name / path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+        names.append(f"{path.name} {path.parent.name}\n")
+    if flat:
+        (tmp_path / "val_labels.txt").write_text("".join(names))
+    values: dict[str, Any] = {"batch_size": 8, "seed": 1, "iterations": 100, "crop": 32, "shorter_side": (36, 60)}
+    alone = ImageNet(source="folder", root=str(tmp_path), test_side=40, cache=embedded, **values, **CHANNELS)
+    alone.setup("test")
+    assert (alone.n_train, alone.n_test, alone.classes) == (0, whole.n_test, whole.classes)
+    assert alone.description.endswith("validation images only")
+    assert not alone.is_official
+    for (x, y), (same_x, same_y) in zip(alone.test_batches("cpu"), whole.test_batches("cpu"), strict=True):
+        assert torch.equal(x, same_x)
+        assert torch.equal(y, same_y)
+    with pytest.raises(UserError, match="train: no such folder"):
+        ImageNet(source="folder", root=str(tmp_path), cache=embedded, **values).setup("test")  # needs the mean image

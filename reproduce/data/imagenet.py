@@ -103,15 +103,17 @@ class ImageNet(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """List the files, take subset and fingerprint, hold out the validation images, find the training set's mean.
 
-        A second call does nothing. With several processes all must call it: process 0 computes the mean for them.
+        A second call does nothing. With several processes all must call it: process 0 computes the mean for them. For
+        stage "test" val/ alone will do, where `normalize` does not need the mean of the training images.
         """
         if self.fingerprint:
             return
-        tree = self._tree()
+        tree = self._tree(test_only=stage == "test" and self.normalize == "channels")
         self.is_official = self.source == "official" and self.subset == 0
         tree = tree.subset(self.subset) if self.subset else tree
         self.classes = tree.classes
         self.description = DESCRIPTIONS.get(self.source, f"folder of images, {len(tree.classes):,} classes")
+        self.description += "" if len(tree.train) else ", validation images only"
         self._split(tree)
         self._order = Order(self.n_train, batch_size=self.batch_size, seed=self.seed)
         fingerprint = tree.fingerprint()
@@ -119,15 +121,15 @@ class ImageNet(L.LightningDataModule):
         self._divides_by_one = bool((self._divisor == 1).all())
         self.fingerprint = fingerprint
 
-    def _tree(self) -> Tree:
+    def _tree(self, test_only: bool) -> Tree:
         if self.source == "official":
-            return read_official(self.root)
-        return read_tree(write_shapes(self.cache) if self.source == "synthetic" else self.root)
+            return read_official(self.root, test_only)
+        return read_tree(write_shapes(self.cache) if self.source == "synthetic" else self.root, test_only)
 
     def _split(self, tree: Tree) -> None:
         """Hold out the first of a permutation under a fixed key, class-blind."""
         n = len(tree.train)
-        if not 0 <= self.validation < n:
+        if not 0 <= self.validation < max(n, 1):  # n is 0 for a tree to be tested on only
             raise UserError(f"data.validation: {self.validation} is not in 0..{n - 1} (there are {n} training images)")
         order = epoch_order(SPLIT_KEY, 0, n)
         held_out, kept = (part.sort().values for part in (order[: self.validation], order[self.validation :]))

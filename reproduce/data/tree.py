@@ -77,18 +77,22 @@ class Tree:
         return f"sha256:{digest.hexdigest()}"
 
     def is_official(self) -> bool:
-        """By class names and numbers of images."""
-        return wnids_sha256(self.classes) == OFFICIAL_WNIDS and (len(self.train), len(self.test)) == OFFICIAL_SIZES
+        """By class names and numbers of images; of a tree without training images, by its validation images."""
+        sizes = (len(self.train) or OFFICIAL_SIZES[0], len(self.test))
+        return wnids_sha256(self.classes) == OFFICIAL_WNIDS and sizes == OFFICIAL_SIZES
 
 
 def wnids_sha256(wnids: list[str]) -> str:
     return hashlib.sha256("\n".join(sorted(wnids)).encode()).hexdigest()
 
 
-def read_tree(root: str | Path) -> Tree:
-    """List both sets. Raises UserError, naming the path, for a missing folder, an empty class, classes that differ
-    between train and val, and an image of a flat val/ without a label."""
+def read_tree(root: str | Path, test_only: bool = False) -> Tree:
+    """List both sets; with `test_only` val/ alone where there is no train/. Raises UserError, naming the path, for a
+    missing folder, an empty class, classes that differ between train and val, and an image of a flat val/ without a
+    label."""
     folder = Path(root).expanduser()
+    if test_only and not (folder / "train").is_dir():
+        return _read_test(folder)
     classes, train = read_classes(folder / "train")
     if not class_folders(folder / "val"):
         return Tree(classes, train, _read_flat(folder, classes))
@@ -100,9 +104,19 @@ def read_tree(root: str | Path) -> Tree:
     return Tree(classes, train, test)
 
 
-def read_official(root: str | Path) -> Tree:
+def _read_test(folder: Path) -> Tree:
+    """val/ alone, its classes those of its own folders or labels: enough to evaluate weights by others."""
+    if class_folders(folder / "val"):
+        classes, test = read_classes(folder / "val")
+    else:
+        classes = sorted({wnid for _, wnid in read_labels(folder / LABELS)})
+        test = _read_flat(folder, classes)
+    return Tree(classes, _files(folder / "train", [], np.empty(0)), test)
+
+
+def read_official(root: str | Path, test_only: bool = False) -> Tree:
     """The same. Raises UserError unless all of ILSVRC-2012 is there, no class or image more or less."""
-    tree = read_tree(root)
+    tree = read_tree(root, test_only)
     if not tree.is_official():
         found = f"{len(tree.classes):,} classes, {len(tree.train):,} training and {len(tree.test):,} validation images"
         wanted = f"the {OFFICIAL_CLASSES:,} of ILSVRC-2012, {OFFICIAL_SIZES[0]:,} and {OFFICIAL_SIZES[1]:,}"
@@ -168,6 +182,6 @@ def read_labels(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _files(folder: Path, listed: list[tuple[str, int]], labels: np.ndarray) -> Files:
-    names = np.array([os.fsencode(name) for name, _ in listed])
+    names = np.array([os.fsencode(name) for name, _ in listed], dtype=np.bytes_)
     sizes = np.array([size for _, size in listed], dtype=np.int64)
     return Files(folder, names, torch.from_numpy(labels.astype(np.int64)), sizes)
