@@ -12,6 +12,7 @@ SHELL := bash
 ##= SET        further key=value overrides, as of the configuration in configs/
 ##= WANDB      disabled (default), offline, online
 ##= WEIGHTS    table3, table4: torchvision (downloaded), or the folder of its files: evaluates them instead of training
+##= BN         recomputed: test also with BN statistics averaged over training images afterwards, as the authors did
 ##= DRY_RUN    1: print runs, hours and disk, train nothing
 ##= TARS       folder of ImageNet's archives (imagenet-prepare); LABELS a list instead of the devkit; MD5=1 checks them
 ##= DECODE     1: check-data decodes every image; IMAGES folder or tar of images for bench-data
@@ -69,6 +70,7 @@ define reproduce
 $(if $(filter-out 0,$(DRY_RUN)),$(REPRODUCE) plan $$runs $(OPTIONS),failed=0; \
 $(REPRODUCE) train $$runs $(OPTIONS) || { failed=$$?; [ $$failed -eq 1 ] || exit $$failed; }; \
 $(foreach verb,$(3),$(REPRODUCE) $(call measure,$(verb),$$runs) || failed=$$?;) \
+$(if $(BN),$(REPRODUCE) $(call measure,$(or $(filter evaluate%,$(3)),evaluate),$$runs) eval.bn_statistics=$(BN) || failed=$$?;) \
 $(call render,$(2)) || failed=$$?; \
 exit $$failed)
 endef

@@ -12,13 +12,31 @@ from paper_tables.registry import Artefact, Cell, Registry
 from paper_tables.results import Results
 from paper_tables.table import Table
 
+AGAIN = {"test_error": "top1_error", "top1_error": "top1_error", "top5_error": "top5_error"}  # as evaluations name them
+
 
 def artefact_table(artefact: Artefact, results: Results, registry: Registry) -> Table | None:
     """The artefact's table with the conditions of our numbers, None where it has no table."""
     table = _table(artefact, results, registry)
+    if table and (note := recomputed_note(artefact, results)):
+        table = replace(table, notes=[*table.notes, note])
     runs = dict.fromkeys([*artefact.named_runs(), *(cell.run for cell in artefact.cells())])
     seeds = [seed for run in runs for seed in results.seeds.get(run, [])]
     return replace(table, conditions=str(conditions_of(seeds, registry))) if table and seeds else table
+
+
+def recomputed_note(artefact: Artefact, results: Results) -> str:
+    """The cells of ours measured again with recomputed BN statistics (`eval.bn_statistics`), where there are any."""
+    again = []
+    for cell in dict.fromkeys(cell for cell in artefact.cells() if cell.metric in AGAIN):
+        values = []
+        for seed in results.seeds.get(cell.run, []):
+            before = seed.value(cell.metric, cell.protocol)
+            after = seed.value(AGAIN[cell.metric], f"{cell.protocol or 'single'}+recomputed")
+            values += [] if before is None or after is None else [f"{before:.2f} → {after:.2f}"]
+        words = "top-5 " if cell.metric == "top5_error" else ""
+        again += [f"{cell.label} {words}{', '.join(values)}"] if values else []
+    return f"Moving averages → BN statistics recomputed over training images: {'; '.join(again)}." if again else ""
 
 
 def _table(artefact: Artefact, results: Results, registry: Registry) -> Table | None:

@@ -393,3 +393,21 @@ def test_every_imagenet_artefact_prints_with_nothing_run(tmp_path: Path, capsys:
         needed = run not in ("imagenet-plain-34-3x", "imagenet-plain-50")
         assert (f"python -m reproduce train {run} --profile paper" in out) == needed
     assert "python -m reproduce evaluate imagenet-resnet-152 --protocol multi-scale --profile paper" in out
+
+
+def test_recomputed_bn_statistics_stand_below_the_table(tmp_path: Path) -> None:
+    folder = fake_imagenet.write_run(tmp_path, "paper", "imagenet-resnet-34-A")
+    again = json.loads((folder / "eval-10-crop.json").read_text()) | {
+        "top1_error": 24.99,
+        "bn_statistics": "recomputed",
+    }
+    (folder / "eval-10-crop+recomputed.json").write_text(json.dumps(again))
+    table = artefact_table(PAPER.find("table3"), results.read(tmp_path, "paper"), PAPER)
+    assert table is not None
+    (note,) = [note for note in table.notes if note.startswith("Moving averages")]
+    assert "ResNet-34 A 25.03 → 24.99" in note
+    other = artefact_table(
+        PAPER.find("table4"), results.read(tmp_path, "paper"), PAPER
+    )  # another protocol: not measured again
+    assert other is not None
+    assert not [note for note in other.notes if note.startswith("Moving averages")]
