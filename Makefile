@@ -103,6 +103,7 @@ fig7-cifar:          ## Figure 7: standard deviations of the layer responses
 fig1:                ## The same as fig1-cifar
 fig6:                ## The same as fig6-cifar
 fig7:                ## The same as fig7-cifar
+footnotes-cifar:     ## Footnote 5 (a claim): ResNet-110 without warm-up
 
 ##@ ImageNet: the data
 imagenet-prepare: $(INSTALLED) ## Official archives in TARS -> train/ and val/ in DATA; continues what was begun
@@ -120,6 +121,7 @@ table4:              ## Table 4: single models, fully convolutional at five scal
 table5:              ## Table 5: the nets of Table 4 as an ensemble, on the validation set
 fig4-imagenet:       ## Figure 4: training and validation curves, 18 and 34 layers
 fig4:                ## The same as fig4-imagenet
+footnotes-imagenet:  ## Footnotes 3 and 4 (claims): plain-34 at three times the length, the plain net of 50 layers
 
 ##@ No training: counted and drawn from the nets
 table1:              ## Table 1: architectures for ImageNet
@@ -193,6 +195,10 @@ table2: $(INSTALLED)
 # The authors do not name the nets of their ensemble, beyond two of 152 layers: here those of Table 4.
 table5: $(INSTALLED)
 	$(call reproduce,$(PAPER) runs table4,table5,ensemble:multi-scale)
+footnotes-imagenet: $(INSTALLED)
+	$(call reproduce,echo imagenet-plain-34 imagenet-plain-34-3x imagenet-plain-50 imagenet-resnet-50,all,evaluate:10-crop)
+footnotes-cifar: $(INSTALLED)
+	$(call reproduce,echo cifar10-resnet-110 cifar10-resnet-110-no-warmup,all)
 $(PRINTED): $(INSTALLED)
 	@$(call render,$(artefact))
 
@@ -211,4 +217,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures help demo doctor imagenet-prepare check-data bench-data report check plan status test test-all smoke bench clean fig7 fig7-cifar $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures help demo doctor imagenet-prepare check-data bench-data report check plan status test test-all smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)

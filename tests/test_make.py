@@ -154,6 +154,21 @@ def test_an_imagenet_table_is_evaluated_under_its_protocol(
     ]
 
 
+@pytest.mark.parametrize(("target", "protocol"), [("table2", " --protocol 10-crop"), ("table6", "")])
+def test_both_kinds_of_bn_statistics_are_measured(stages: Stages, target: str, protocol: str) -> None:
+    _, called = stages(target, "BN=recomputed")
+    assert called[-2] == f"reproduce evaluate run-a run-b --profile paper{protocol} eval.bn_statistics=recomputed"
+    assert called[-1] == f"paper_tables render {target} --profile paper"
+
+
+@pytest.mark.parametrize(("target", "run"), [("footnotes-cifar", "no-warmup"), ("footnotes-imagenet", "plain-34-3x")])
+def test_the_runs_of_the_footnotes_are_trained_and_the_claims_rendered(stages: Stages, target: str, run: str) -> None:
+    _, called = stages(target)
+    assert called[0].startswith("reproduce train ")
+    assert run in called[0]
+    assert called[-1] == "paper_tables render all --profile paper"
+
+
 def test_table_5_is_the_ensemble_of_the_nets_of_table_4(stages: Stages) -> None:
     _, called = stages("table5")
     assert called[0] == "paper_tables runs table4"
