@@ -112,7 +112,7 @@ imagenet-prepare: $(INSTALLED) ## Official archives in TARS -> train/ and val/ i
 check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? With DECODE=1, can every image be decoded?
 	@$(REPRODUCE) check-data $(if $(DATA),--root '$(DATA)') $(if $(filter-out 0,$(DECODE)),--decode)
 bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, against torchvision's reference pipeline
-	@$(REPRODUCE) bench-data $(if $(IMAGES),--images '$(IMAGES)')
+	@$(REPRODUCE) bench-data $(if $(IMAGES),--images '$(IMAGES)') && $(PAPER) speed loader
 
 ##@ ImageNet: train what is missing, evaluate, then render
 table2:              ## Table 2: plain nets and ResNets of 18 and 34 layers, 10-crop
@@ -163,7 +163,7 @@ smoke:               ## A few iterations of every run, evaluated and rendered (p
 architectures: $(INSTALLED) ## Count the nets layer by layer again: results/architectures.json
 	@$(REPRODUCE) architectures
 bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
-	@$(REPRODUCE) bench
+	@$(REPRODUCE) bench && $(PAPER) speed step
 clean:               ## Caches and the reports of demo and smoke; never results/, runs/ (checkpoints) or data/
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info report/demo report/smoke report/demo+* report/smoke+*
 	find reproduce paper_tables tests -name __pycache__ -prune -exec rm -rf {} +

@@ -27,9 +27,12 @@ def parser() -> argparse.ArgumentParser:
     render.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
     check = verbs.add_parser("check", help="measured against paper, and every claim; exit 1 where one fails")
     headline = verbs.add_parser("headline", help="the headline as Markdown")
-    readme = verbs.add_parser("readme", help="put the headline between the markers of a Markdown file")
+    readme = verbs.add_parser("readme", help="put headline and benchmarks between the markers of a Markdown file")
     readme.add_argument("file", type=Path)
     readme.add_argument("--check", action="store_true", help="change nothing; exit 1 where the file is stale")
+    speed = verbs.add_parser("speed", help="what a benchmark measured, as a table")
+    speed.add_argument("benchmark", choices=["step", "loader"])
+    speed.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
     compare = verbs.add_parser("compare", help="two sets of results: the points their curves have in common")
     compare.add_argument("other", metavar="PROFILE", help="B; --profile names A")
     for verb in (render, check, headline, readme, compare):
@@ -41,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     verbs = {"runs": _runs, "render": _render, "check": _check, "headline": _headline}
-    verb = (verbs | {"readme": _readme, "compare": _compare})[options.verb]
+    verb = (verbs | {"readme": _readme, "speed": _speed, "compare": _compare})[options.verb]
     try:
         return verb(options)
     except UserError as error:
@@ -128,15 +131,23 @@ def _headline(options: argparse.Namespace) -> int:
 
 
 def _readme(options: argparse.Namespace) -> int:
-    from paper_tables import headline, results
+    from paper_tables import headline, results, speed
 
     registry = load()
     found = results.read(options.results, registry.check_profile(options.profile, options.results))
-    fresh = headline.update_readme(options.file, headline.headline(found, registry), options.check)
+    blocks = {headline.MARKERS: headline.headline(found, registry), speed.MARKERS: speed.block(options.results)}
+    fresh = headline.update_readme(options.file, blocks, options.check)
     if options.check and not fresh:
         command = f"python -m paper_tables readme {options.file} --profile {options.profile}"
-        print(f"{options.file}: the headline is stale; run {command}", file=sys.stderr)
+        print(f"{options.file}: what is generated in it is stale; run {command}", file=sys.stderr)
     return 1 if options.check and not fresh else 0
+
+
+def _speed(options: argparse.Namespace) -> int:
+    from paper_tables import speed
+
+    print(speed.text(options.results, options.benchmark), end="")
+    return 0
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from paper_tables.results import Results
 from paper_tables.table import NOT_RUN, Table
 from paper_tables.tables import verdict_text
 
-BEGIN, END = "<!-- headline:begin -->", "<!-- headline:end -->"
+MARKERS = "<!-- headline:begin -->", "<!-- headline:end -->"
 WORDS = (
     *("reproduced", "holds here", "holds by count", "not reproduced", "does not hold here", "fails by count"),
     *("undecided", NOT_RUN),
@@ -105,17 +105,23 @@ def counts_line(verdicts: list[Verdict]) -> str:
     return ", ".join(f"{word} {counts[word]}" for word in WORDS if counts[word])
 
 
-def update_readme(path: Path, block: str, check: bool) -> bool:
-    """Puts the headline between the two markers; returns whether the file held it already. Raises UserError."""
+def update_readme(path: Path, blocks: dict[tuple[str, str], str], check: bool) -> bool:
+    """Puts each block between its two markers, where they are; returns whether all of it was there already.
+
+    Raises UserError.
+    """
     try:
-        text = path.read_bytes().decode("utf-8")
+        old = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({type(error).__name__})") from None
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{path}: needs the lines {BEGIN} and {END} around the headline")
-    new = f"{before}{BEGIN}\n{block}{END}{after}"
-    if new != text and not check:
+    wanted = {markers: block for markers, block in blocks.items() if all(marker in old for marker in markers)}
+    if not wanted:
+        pairs = " or ".join(f"{begin} and {end}" for begin, end in blocks)
+        raise UserError(f"{path}: needs the lines {pairs} around what is generated")
+    new = old
+    for (begin, end), block in wanted.items():
+        before, _, rest = new.partition(begin)
+        new = f"{before}{begin}\n{block}{end}{rest.partition(end)[2]}"
+    if new != old and not check:
         path.write_bytes(new.encode("utf-8"))
-    return new == text
+    return new == old

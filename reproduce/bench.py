@@ -5,10 +5,10 @@ repositories have, PIL images through torchvision's transforms and a DataLoader,
 (b) our net and batches in a bare PyTorch loop, with the same precision and memory layout.
 """
 
-import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -24,10 +24,10 @@ from reproduce.build import build_classifier, build_data, build_net, build_train
 from reproduce.config import Config, resolve
 from reproduce.data.cifar10 import Cifar10
 from reproduce.nets.residual import has_bf16
-from reproduce.record import device_name, say
+from reproduce.record import say, write_bench
 
 ROUNDS = 6  # the first one warms up
-BARS = {"a": 2.0, "b": 0.95}  # ours is to be at least so many times as fast
+BARS = {"usual": 2.0, "bare": 0.95}  # ours is to be at least so many times as fast
 STEPS = {20: 4, 56: 2}  # depth -> iterations per turn
 
 
@@ -143,38 +143,13 @@ def measure(depth: int, precision: str) -> dict[str, list[float]]:
     return {name: seconds[1:] for name, seconds in turns.times.items()}
 
 
-def ratio(others: list[float], ours: list[float]) -> tuple[float, float, float]:
-    """(median, smallest, largest) of other / ours, round by round: above 1 where ours is faster."""
-    ratios = [other / own for other, own in zip(others, ours, strict=True)]
-    return statistics.median(ratios), min(ratios), max(ratios)
-
-
-def row(depth: int, precision: str, times: dict[str, list[float]]) -> str:
-    ours = times["ours"]
-    usual = min((times[name] for name in times if name.startswith("usual")), key=statistics.median)
-    cells = [f"ResNet-{depth}", precision, f"{1000 * statistics.median(ours):.0f}"]
-    for key, other in (("a", usual), ("b", times["bare"])):
-        middle, low, high = ratio(other, ours)
-        verdict = "met" if middle >= BARS[key] else "not met"
-        cells += [f"{1000 * statistics.median(other):.0f}", f"{middle:.2f} ({low:.2f}-{high:.2f})", verdict]
-    return "| " + " | ".join(cells) + " |"
-
-
-HEAD = """| net | precision | ours, ms/step | (a) usual loop | as fast | bar {a} | (b) bare loop | as fast | bar {b} |
-|---|---|---|---|---|---|---|---|---|"""
-
-
-def bench(show: Callable[[str], None] = print) -> None:
-    """Print the table for ResNet-20 and ResNet-56 at batch 128, in bf16 (the bars) and fp32."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    native = device.type == "cuda" or has_bf16()
-    bf16 = "has bf16 instructions" if native else "has no bf16 instructions, so bf16 is emulated"
-    name = device_name(device)
-    show(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}; it {bf16}.")
-    rounds = f"medians of {ROUNDS - 1} rounds in turns"
-    show(f"Batch 128, embedded images; {rounds}, and how many times as fast ours is (range).\n")
-    show(HEAD.format(**BARS))
+def bench() -> Path:
+    """Time ResNet-20 and ResNet-56 at batch 128 in bf16 (the bars) and fp32: results/bench/step.json."""
+    rows = []
     for precision in ("bf16", "fp32"):
         for depth in STEPS:
             say(f"timing ResNet-{depth} in {precision} ...")
-            show(row(depth, precision, measure(depth, precision)))
+            rows.append({"net": f"ResNet-{depth}", "precision": precision, "seconds": measure(depth, precision)})
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = {"images": "embedded images", "batch": 128, "bars": BARS, "rows": rows}
+    return write_bench("step", device, found | {"bf16_instructions": device.type == "cuda" or has_bf16()})

@@ -5,8 +5,6 @@ RandomResizedCrop, RandomHorizontalFlip, ToTensor, Normalize and the default col
 images within one run, in CPU time of this process, so that what else the machine does counts little.
 """
 
-import os
-import statistics
 import tarfile
 import tempfile
 import time
@@ -24,7 +22,7 @@ from torch.utils.data import default_collate
 from reproduce.data.imagenet import CACHE, ImageNet
 from reproduce.errors import UserError
 from reproduce.nets.residual import build
-from reproduce.record import cores, device_name, say
+from reproduce.record import cores, say, write_bench
 
 BAR = 1.8  # ours is to be at least so many times as fast
 ROUNDS = 31  # the first one warms up
@@ -110,22 +108,6 @@ def in_turns(data: ImageNet) -> dict[str, list[float]]:
     return {name: times[1:] for name, times in seconds.items()}
 
 
-def ratio(seconds: dict[str, list[float]], name: str) -> tuple[float, float, float]:
-    """(median, smallest, largest) of reference / `name`, round by round: above 1 where ours is faster."""
-    ratios = [other / own for other, own in zip(seconds["reference"], seconds[name], strict=True)]
-    return statistics.median(ratios), min(ratios), max(ratios)
-
-
-def table(seconds: dict[str, list[float]]) -> str:
-    lines = ["| training view | images/s per core (range) | as fast as the reference (range) |", "|---|---|---|"]
-    for name, times in seconds.items():
-        rates = [1 / t for t in times]
-        speed = f"{statistics.median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})"
-        middle, low, high = ratio(seconds, name)
-        lines.append(f"| {name} | {speed} | {middle:.2f} ({low:.2f}-{high:.2f}) |")
-    return "\n".join(lines)
-
-
 def loader_only(data: ImageNet, workers: int) -> float:
     """Images per second of wall time that `workers` processes deliver, their start left out."""
     data.workers, data.iterations, data.start_iteration = workers, 2 + 4 * workers, 0
@@ -159,34 +141,18 @@ def model_only(depth: int, device: torch.device) -> float:
     return batch * steps / (time.perf_counter() - began)
 
 
-def verdict(loader: float, core: float, nets: dict[int, float]) -> list[str]:
-    """A line for each net: which of the two waits for the other."""
-    lines = []
-    for depth, speed in nets.items():
-        slower = "the loader" if loader < speed else "the net"
-        needed = f"{speed / core:.1f} cores like these feed it"
-        lines.append(f"ResNet-{depth}: {speed:,.1f} images/s from memory; the bottleneck is {slower}; {needed}.")
-    return lines
-
-
-def bench_data(images: Path | None = None, show: Callable[[str], None] = print) -> None:
-    """Print the comparison, then loader-only and model-only speed of this machine."""
+def bench_data(images: Path | None = None) -> Path:
+    """Compare the views, time the loader alone and two nets from memory; results/bench/loader.json holds each round."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with opened(images) as data, _threads(1):
         say(f"timing {ROUNDS} rounds of {data.batch_size} images ...")
-        seconds = in_turns(data)
-        name = "embedded images" if images is None else f"{data.n_train} images of {images.name}"
-        show(f"{name}; {device_name(torch.device('cpu'))}, torch {torch.__version__}; load {os.getloadavg()[0]:.1f}.\n")
-        show(table(seconds))
-        middle = ratio(seconds, "ours")[0]
-        show(f"\nbar {BAR}: {'met' if middle >= BAR else 'not met'}")
-        workers = cores()
-        say(f"timing the loader with {workers} workers, and the nets ...")
-        loader = loader_only(data, workers)
-    show(f"loader only, {workers} workers: {loader:,.0f} images/s.")
-    nets = {depth: model_only(depth, device) for depth in DEPTHS}
-    core = 1 / statistics.median(seconds["ours, as a worker sends it"])
-    show("\n".join([f"nets on {device_name(device)}:", *verdict(loader, core, nets)]))
+        images_text = f"{data.n_train} images of {images.name}" if images else "embedded images"
+        found: dict[str, object] = {"images": images_text}
+        found |= {"bar": BAR, "seconds": in_turns(data)}
+        say(f"timing the loader with {cores()} workers, and the nets ...")
+        found |= {"workers": cores(), "loader": loader_only(data, cores())}
+    nets = {f"ResNet-{depth}": model_only(depth, device) for depth in DEPTHS}
+    return write_bench("loader", device, found | {"from_memory": nets})
 
 
 @contextmanager

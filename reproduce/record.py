@@ -124,6 +124,16 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
 
 
+def write_bench(name: str, device: torch.device, found: Mapping[str, object]) -> Path:
+    """results/bench/<name>.json: what a benchmark measured, and on what machine. Speeds belong to no profile."""
+    machine: dict[str, object] = {"device": device_name(device), "cpu": device_name(torch.device("cpu"))}
+    machine |= {"cores": cores(), "threads": torch.get_num_threads(), "versions": versions()}
+    machine |= {"load_before": round(os.getloadavg()[2], 1), "commit": commit()[0]}  # of the last 15 minutes
+    path = RESULTS / "bench" / f"{name}.json"
+    write_json(path, {**machine, **found})
+    return path
+
+
 def provenance(
     run: Run, *, data: Mapping[str, object], device: torch.device, processes: int, code: tuple[str | None, bool]
 ) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def profile_name(args: argparse.Namespace) -> int:
 def bench(args: argparse.Namespace) -> int:
     from reproduce.bench import bench
 
-    bench()
+    print(bench())
     return 0
 
 
@@ -226,7 +226,7 @@ def check_data(args: argparse.Namespace) -> int:
 def bench_data(args: argparse.Namespace) -> int:
     from reproduce.bench_data import bench_data
 
-    bench_data(args.images)
+    print(bench_data(args.images))
     return 0
 
 

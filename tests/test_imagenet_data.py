@@ -650,7 +650,7 @@ def test_val_alone_is_enough_to_test_weights_by_others(embedded: Path, tmp_path:
     if flat:
         (tmp_path / "val_labels.txt").write_text("".join(names))
     values: dict[str, Any] = {"batch_size": 8, "seed": 1, "iterations": 100, "crop": 32, "shorter_side": (36, 60)}
-    alone = ImageNet(source="folder", root=str(tmp_path), test_side=40, cache=embedded, **values, **CHANNELS)
+    alone = ImageNet(source="folder", root=str(tmp_path), test_side=40, cache=embedded, **(values | CHANNELS))
     alone.setup("test")
     assert (alone.n_train, alone.n_test, alone.classes) == (0, whole.n_test, whole.classes)
     assert alone.description.endswith("validation images only")

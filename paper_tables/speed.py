@@ -1,0 +1,104 @@
+"""What the benchmarks measured, from results/bench/*.json: medians with their range, ratios taken round by round."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from paper_tables import files
+from paper_tables.registry import UserError
+from paper_tables.table import Table
+
+TARGETS = {"step": "make bench", "loader": "make bench-data"}
+MARKERS = "<!-- speed:begin -->", "<!-- speed:end -->"
+
+
+def ratio(others: list[float], ours: list[float]) -> tuple[float, float, float]:
+    """(median, smallest, largest) of other / ours, round by round: above 1 where ours is faster."""
+    ratios = [other / own for other, own in zip(others, ours, strict=True)]
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def step(bench: dict[str, Any]) -> str:
+    """Our training step against the usual loop and against bare PyTorch."""
+    bars = bench["bars"]
+    columns = ["net", "precision", "ours, ms/step", "(a) usual loop", "as fast", f"bar {bars['usual']}"]
+    columns += ["(b) bare loop", "as fast", f"bar {bars['bare']}"]
+    rows: list[list[str] | str] = [_step_row(row, bars) for row in bench["rows"]]
+    rounds = len(bench["rows"][0]["seconds"]["ours"])
+    bf16 = "has" if bench["bf16_instructions"] else "has no"
+    head = f"{_machine(bench)}; it {bf16} bf16 instructions. Batch {bench['batch']}, {bench['images']}; "
+    head += f"medians of {rounds} rounds in turns, and how many times as fast ours is (range)."
+    return f"{head}\n\n{Table('step', '', columns, rows).markdown()}"
+
+
+def _step_row(row: dict[str, Any], bars: dict[str, float]) -> list[str]:
+    seconds = row["seconds"]
+    usual = min((times for name, times in seconds.items() if name.startswith("usual")), key=statistics.median)
+    cells = [row["net"], row["precision"], f"{1000 * statistics.median(seconds['ours']):.0f}"]
+    for bar, other in ((bars["usual"], usual), (bars["bare"], seconds["bare"])):
+        cells += [f"{1000 * statistics.median(other):.0f}", _ratio_text(other, seconds["ours"])]
+        cells.append(_verdict(ratio(other, seconds["ours"])[0], bar))
+    return cells
+
+
+def loader(bench: dict[str, Any]) -> str:
+    """ImageNet's training view against torchvision's reference pipeline; which waits, the loader or the net."""
+    seconds: dict[str, list[float]] = bench["seconds"]
+    columns = ["training view", "images/s per core (range)", "as fast as the reference (range)"]
+    rows: list[list[str] | str] = []
+    for name, times in seconds.items():
+        rates = [1 / t for t in times]
+        speed = f"{statistics.median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})"
+        rows.append([name, speed, _ratio_text(seconds["reference"], times)])
+    head = f"{_machine(bench)}. {bench['images']}, CPU time, medians of {len(seconds['ours'])} rounds in turns; "
+    head += f"bar {bench['bar']} {_verdict(ratio(seconds['reference'], seconds['ours'])[0], bench['bar'])}."
+    table = Table("loader", "", columns, rows).markdown()
+    lines = [f"Loader alone, {bench['workers']} workers: {bench['loader']:,.0f} images/s."]
+    core = 1 / statistics.median(seconds["ours, as a worker sends it"])
+    lines += [bottleneck(net, speed, bench["loader"], core) for net, speed in bench["from_memory"].items()]
+    return f"{head}\n\n{table}\n{' '.join(lines)}\n"
+
+
+def bottleneck(net: str, speed: float, loader: float, core: float) -> str:
+    """Which of the two waits for the other, and how many cores would feed this net (images/s, all three)."""
+    slower = "the loader" if loader < speed else "the net"
+    where = f"the bottleneck is {slower}, {speed / core:.1f} cores feed it"
+    return f"{net} trains {speed:,.1f} images/s from memory: {where}."
+
+
+def _machine(bench: dict[str, Any]) -> str:
+    text = f"{bench['device']}, {bench['threads']} threads, torch {bench['versions']['torch']}"
+    return text if bench["device"] == bench["cpu"] else f"{text}, {bench['cpu']}, {bench['cores']} cores"
+
+
+def _ratio_text(others: list[float], ours: list[float]) -> str:
+    middle, low, high = ratio(others, ours)
+    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
+def _verdict(middle: float, bar: float) -> str:
+    return "met" if middle >= bar else "not met"
+
+
+FORMS: dict[str, Callable[[dict[str, Any]], str]] = {"step": step, "loader": loader}
+
+
+def text(root: Path, name: str) -> str:
+    """One benchmark as Markdown. Raises UserError where it was not run or its file is damaged."""
+    path = root / "bench" / f"{name}.json"
+    try:
+        return FORMS[name](files.read_json(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; `{TARGETS[name]}` measures it") from None
+    except (LookupError, TypeError, ValueError, statistics.StatisticsError, ZeroDivisionError) as error:
+        raise UserError(f"{path}: not a benchmark ({files.one_line(error)}); `{TARGETS[name]}` again") from None
+
+
+def block(root: Path) -> str:
+    """Every benchmark that was run, under the command that measured it."""
+    there = [name for name in FORMS if (root / "bench" / f"{name}.json").exists()]
+    parts = [f"`{TARGETS[name]}` printed:\n\n{text(root, name)}" for name in there]
+    return "\n".join(parts) or "No benchmark was run yet.\n"

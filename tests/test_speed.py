@@ -1,0 +1,83 @@
+"""What benchmarks measured as tables: medians, ratios round by round, which bar is met; damaged files are one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paper_tables import speed
+from paper_tables.__main__ import main
+
+MACHINE = {"device": "CPU (x)", "cpu": "CPU (x)", "cores": 2, "threads": 2, "versions": {"torch": "2.15.0"}}
+USUAL = {"usual, 0 workers": [0.2, 0.25, 0.3], "usual, 2 workers": [0.4] * 3}
+SECONDS = {"ours": [0.1] * 3, **USUAL, "bare": [0.09] * 3}
+ROW = {"net": "ResNet-20", "precision": "bf16", "seconds": SECONDS}
+STEP = {"images": "embedded images", "batch": 128, "bf16_instructions": True, "bars": {"usual": 2.0, "bare": 0.95}}
+VIEWS = {"reference": [0.004, 0.004], "ours": [0.002, 0.001], "ours, as a worker sends it": [0.001, 0.001]}
+LOADER = {"images": "embedded images", "bar": 1.8, "seconds": VIEWS, "workers": 2, "loader": 900.0}
+
+
+@pytest.fixture
+def benches(tmp_path: Path) -> Path:
+    write(tmp_path, "step", MACHINE | STEP | {"rows": [ROW]})
+    write(tmp_path, "loader", MACHINE | LOADER | {"from_memory": {"ResNet-18": 4000.0, "ResNet-50": 800.0}})
+    return tmp_path
+
+
+def write(root: Path, name: str, content: Any) -> Path:
+    path = root / "bench" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    assert speed.ratio([2.0, 4.0, 9.0], [1.0, 1.0, 3.0]) == (3.0, 2.0, 4.0)
+
+
+def test_the_step_is_held_against_the_better_usual_loop(benches: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["speed", "step", "--results", str(benches)]) == 0
+    out = capsys.readouterr().out
+    row = "| ResNet-20 | bf16 | 100 | 250 | 2.50 (2.00-3.00) | met | 90 | 0.90 (0.90-0.90) | not met |"
+    assert out.splitlines()[-1] == row
+    assert "CPU (x), 2 threads, torch 2.15.0; it has bf16 instructions. Batch 128, embedded images; medians of 3" in out
+
+
+def test_the_slower_one_is_the_bottleneck(benches: Path) -> None:
+    text = speed.text(benches, "loader")
+    assert "| ours | 750 (500-1,000) | 3.00 (2.00-4.00) |" in text
+    assert "bar 1.8 met" in text
+    assert "ResNet-18 trains 4,000.0 images/s from memory: the bottleneck is the loader, 4.0 cores feed it." in text
+    assert "ResNet-50 trains 800.0 images/s from memory: the bottleneck is the net, 0.8 cores feed it." in text
+
+
+def test_a_gpu_is_named_with_the_cores_beside_it() -> None:
+    row = {"net": "ResNet-20", "precision": "bf16", "seconds": SECONDS}
+    text = speed.step(MACHINE | STEP | {"device": "H100", "rows": [row]})
+    assert text.startswith("H100, 2 threads, torch 2.15.0, CPU (x), 2 cores; it has")
+
+
+@pytest.mark.parametrize("content", [[], {}, MACHINE | STEP | {"rows": []}, MACHINE | STEP | {"rows": [{"net": "x"}]}])
+def test_a_damaged_file_is_one_line(benches: Path, content: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(benches, "step", content)
+    assert main(["speed", "step", "--results", str(benches)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{path}: not a benchmark" in said
+    path.unlink()
+    assert main(["speed", "step", "--results", str(benches)]) == 2
+    assert "not there; `make bench` measures it" in capsys.readouterr().err
+
+
+def test_the_readme_gets_what_was_measured(benches: Path, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{speed.MARKERS[0]}\nold\n{speed.MARKERS[1]}\nafter\n")
+    words = ["readme", str(readme), "--results", str(benches)]
+    assert main([*words, "--check"]) == 1
+    assert main(words) == 0
+    assert main([*words, "--check"]) == 0
+    text = readme.read_text()
+    assert text.startswith(f"before\n{speed.MARKERS[0]}\n`make bench` printed:\n")
+    assert "`make bench-data` printed:" in text
+    assert text.endswith(f"{speed.MARKERS[1]}\nafter\n")
