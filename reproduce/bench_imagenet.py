@@ -1,0 +1,112 @@
+"""Images per second of ImageNet training: Lightning's Trainer over our module, from memory and through the loader.
+
+From memory, the same decoded share (uint8) is trained on again and again, with mean and noise added on the device as in
+training; in turns with it goes a bare PyTorch loop over the same batches. Through the loader, files are decoded too.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from reproduce.bench import Turns, bare_loop
+from reproduce.build import build_classifier, build_data, build_trainer, on_gpu, set_precision, set_threads
+from reproduce.config import Config, resolve
+from reproduce.data.imagenet import ImageNet
+from reproduce.record import say, write_bench
+
+BAR = 0.97  # "at most 3 % slower" than the bare loop
+ROUNDS = 6  # the first one warms up
+FULL = ("imagenet-resnet-50", 256, 10, ("train.compile=true",))  # run, batch, iterations per turn, overrides
+SMALL = ("data.crop=64", "data.shorter_side=[72,96]", "data.test_side=72")
+TRIED = ("imagenet-resnet-18-A", 8, 1, SMALL)  # on a CPU, views of 64 pixels: shows that it works
+
+
+class FromMemory(ImageNet):
+    """Every iteration is the first one's share, decoded once."""
+
+    def _share(self, rank: int, world: int) -> Callable[[int], tuple[Tensor, Tensor, Tensor]]:  # type: ignore[override]
+        if not hasattr(self, "_kept"):
+            self._kept = super()._share(rank, world)(0)
+        return lambda iteration: self._kept
+
+
+@dataclass
+class Clock(Callback):
+    """Seconds per step, averaged over turns of `steps`; the first turn is left out."""
+
+    steps: int
+    device: torch.device
+    seconds: list[float] = field(default_factory=list)
+    _last: float = 0.0
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        if pl_module.iteration % self.steps:  # type: ignore[operator]
+            return
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        if self._last:
+            self.seconds.append((now - self._last) / self.steps)
+        self._last = now
+
+
+def configured(run: str, batch: int, steps: int, overrides: tuple[str, ...], images: str | None) -> Config:
+    """Enough iterations for the rounds, in bf16, without tests and checkpoints."""
+    words = [f"train.batch_size={batch}", "train.precision=bf16", "execution.checkpoint_seconds=86400", *overrides]
+    words += [f"train.iterations={steps * ROUNDS}", f"train.test_every={steps * ROUNDS}", "train.milestones=[]"]
+    words += [f"data.root={images}"] if images else ["data.source=synthetic"]
+    words += ["execution.devices=1", "data.normalize=channels", "data.mean=[0.485,0.456,0.406]"]
+    return resolve(run, "folder", [*words, "data.std=[0.229,0.224,0.225]"]).config
+
+
+def fit(config: Config, data: ImageNet, callback: Callback) -> None:
+    trainer = build_trainer(config, [callback], None)
+    trainer.limit_val_batches = 0
+    trainer.fit(build_classifier(config), datamodule=data)
+
+
+def from_memory(config: Config, steps: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds per step of our training and of the bare loop, in turns."""
+    data = build_data(config)
+    assert isinstance(data, ImageNet)
+    data.__class__, data.workers = FromMemory, 0
+    data.setup("fit")
+    turns = Turns({"bare": bare_loop(config, data, device)}, steps, device)  # type: ignore[arg-type]
+    fit(config, data, turns)
+    return {name: seconds[1:] for name, seconds in turns.times.items()}
+
+
+def through_loader(config: Config, steps: int, device: torch.device) -> list[float]:
+    """Seconds per step with the images decoded by worker processes meanwhile."""
+    data = build_data(config)
+    assert isinstance(data, ImageNet)
+    clock = Clock(steps, device)
+    fit(config, data, clock)
+    return clock.seconds
+
+
+def bench_imagenet(images: str | None = None) -> Path:
+    """results/bench/imagenet.json: ResNet-50, batch 256, bf16, channels_last, compiled; a trial of ResNet-18 on a CPU.
+
+    `images`: a folder in ImageNet's layout; the embedded ones by default.
+    """
+    run, batch, steps, overrides = FULL if torch.cuda.is_available() else TRIED
+    config = configured(run, batch, steps, overrides, images)
+    set_threads(config)
+    set_precision("bf16")
+    device = torch.device("cuda" if on_gpu(config) else "cpu")
+    say(f"timing {run} at batch {batch} from memory ...")
+    seconds = from_memory(config, steps, device)
+    say("timing it through the loader ...")
+    seconds["loader"] = through_loader(config, steps, device)
+    found: dict[str, object] = {"run": run, "batch": batch, "compiled": config.train.compile, "bar": BAR}
+    return write_bench(
+        "imagenet", device, found | {"images": "folder of images" if images else "embedded images", "seconds": seconds}
+    )
