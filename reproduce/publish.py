@@ -194,11 +194,16 @@ def _publish_one(folder: Path, api: Any) -> str:
     if api is not None:  # what was to be synced is at the server now
         _drop_offline(place)
     _enter(content, place)
-    return _words(curve, layers) + (f"; `wandb sync {place}/wandb/offline-run-*` sends it" if api is None else "")
+    done = f"{len(curve)} points of its curve, {len(layers)} layer responses, summary"
+    return done + _after(content, place, logged, offline=api is None)
 
 
-def _words(curve: list[Row], layers: list[Row]) -> str:
-    return f"{len(curve)} points of its curve, responses of {len(layers)} layers, summary"
+def _after(content: Content, place: Path, logged: Path, offline: bool) -> str:
+    """What is left to be done by hand, in words."""
+    if offline:
+        return f"; `wandb sync {place}/wandb/offline-run-*` sends it"
+    own = list(logged.glob(f"wandb/offline-run-*-{content.training.id}"))
+    return f"; it is all there now: do not sync {own[0]} too" if own else ""
 
 
 def _send(content: Content, rows: list[Row], place: Path, mode: str) -> None:

@@ -445,6 +445,27 @@ def test_a_record_that_was_cut_off_is_made_anew() -> None:
     assert len([row for row in history(published(folder)) if "iteration" in row]) == 64
 
 
+def test_what_training_left_to_sync_is_named_once_the_server_has_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its offline folder, and ours of an earlier publishing, would bring the same points again."""
+    from reproduce import publish
+
+    folder = small()[0]
+    offline_publish("cifar10-plain-20")
+    own = published(folder).parent / "wandb" / f"offline-run-20260101_000000-{publish.read(folder).training.id}"
+    own.mkdir(parents=True)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(publish, "_send", lambda *a: None)
+    monkeypatch.setattr(publish, "on_server", lambda *a: publish.Known())
+    monkeypatch.setattr(observer, "server", lambda: object())
+    assert main(["wandb-publish", "cifar10-plain-20", "--profile", "short"]) == 0
+    assert f"do not sync {own}" in capsys.readouterr().err
+    assert not list(published(folder).glob("wandb/offline-run-*"))
+    offline_publish("cifar10-plain-20")
+    assert "there already" in capsys.readouterr().err
+
+
 def test_a_curve_that_training_logged_is_not_logged_again(tiny: Make) -> None:
     run = tiny(overrides=["execution.wandb=offline"])
     assert train_all([run]) == 0

@@ -23,7 +23,7 @@ def key_of(artefact: dict[str, Any], source: Source) -> str:
 
 
 def view_of(artefact: dict[str, Any], source: Source, place: Place) -> ws.Workspace:
-    colours: dict[object, object] = {**source.colours(artefact)}
+    colours: dict[object, object] = dict(source.colours(artefact).items())
     view = ws.Workspace(
         entity=place.entity,
         project=place.project,
