@@ -166,6 +166,9 @@ def test_options_are_bars_of_the_10_crop_error(paper: dict[str, Tree]) -> None:
     bars = [p for p in panels_of(paper["table3"]) if "vertical" in p]
     assert [p["metrics"] for p in bars[:2]] == [["eval/10-crop/top1_error"], ["eval/10-crop/top5_error"]]
     assert all(p["groupBy"] == "run.value" and p["groupArea"] == "stddev" for p in bars)
+    options = [grid for grid in grids(paper["report"]) if "Shortcut" in json.dumps(grid)]
+    runs = options[0]["runSets"][0]["filters"]["filters"][0]["value"]
+    assert runs == ["imagenet-plain-34", *(f"imagenet-resnet-34-{option}" for option in "ABC")]
     (six,) = [p for p in panels_of(paper["table6"]) if "vertical" in p]
     assert six["metrics"] == ["test/error"]  # what training logs: it moves while a net is trained
 

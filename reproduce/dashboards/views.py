@@ -45,8 +45,8 @@ def view_of(artefact: dict[str, Any], source: Source, place: Place) -> ws.Worksp
 def _sections(artefact: dict[str, Any], source: Source) -> list[ws.Section]:
     """Bars of a table, curves of a figure panel by panel, layer responses, the learning rate."""
     found = []
-    if artefact["bars"]:
-        found.append(_section("Errors", [bar for group in artefact["bars"] for bar in panels.bars(group)]))
+    if artefact["bars"]:  # the last group: a view has one set of runs, and its bars show them all
+        found.append(_section("Errors", panels.bars(artefact["bars"][-1])))
     if artefact.get("responses"):
         found.append(_section("Layer responses", panels.responses(artefact["responses"], source)))
     for panel in artefact["panels"] or [panels.whole_curves(artefact)]:
