@@ -11,6 +11,7 @@ SHELL := bash
 ##= PRECISION  fp32, tf32, bf16; results then have a folder of their own, <profile>+<hash>
 ##= SET        further key=value overrides, as of the configuration in configs/
 ##= WANDB      disabled (default), offline, online
+##= WANDB_ENTITY, WANDB_PROJECT  where at W&B (default: your own account, deep-residual-learning)
 ##= WEIGHTS    table3, table4: torchvision (downloaded), or the folder of its files: evaluates them instead of training
 ##= BN         recomputed: test also with BN statistics averaged over training images afterwards, as the authors did
 ##= DRY_RUN    1: print runs, hours and disk, train nothing
@@ -150,6 +151,14 @@ plan: $(INSTALLED)   ## What all trainings of the paper would take: runs, hours,
 status: $(INSTALLED) ## How far the runs of PROFILE are
 	@$(REPRODUCE) status $(OPTIONS)
 
+##@ Weights & Biases (trains nothing)
+dashboard: $(INSTALLED) ## One view per table and figure and one report, made or refreshed; with DRY_RUN=1 only as files
+	@folder=$(FOLDER) || exit; $(PAPER) artefacts --profile "$$folder" && \
+	$(REPRODUCE) dashboard $(OPTIONS) --artefacts "report/$$folder/artefacts.json" \
+	  $(if $(filter-out 0,$(DRY_RUN)),--out "report/$$folder/wandb")
+wandb-publish: $(INSTALLED) ## Results that exist as files -> runs, nothing twice; with WANDB=offline for `wandb sync`
+	@folder=$(FOLDER) || exit; $(REPRODUCE) wandb-publish --profile "$$folder" $(if $(WANDB),--wandb $(WANDB))
+
 ##@ Develop
 test test-all: export OMP_NUM_THREADS = 1  # tiny tensors, two tests at a time
 test: $(INSTALLED)   ## Lint, types, tests
@@ -217,4 +226,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures help demo doctor imagenet-prepare check-data bench-data report check plan status test test-all smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures help demo doctor imagenet-prepare check-data bench-data report check plan status dashboard wandb-publish test test-all smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)

@@ -1,4 +1,4 @@
-"""`python -m paper_tables`: runs, render, check, headline, readme, compare. Exit code 0 done, 1 failed, 2 bad input."""
+"""`python -m paper_tables VERB`, as `parser` below lists them. Exit code 0 done, 1 failed, 2 bad input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def parser() -> argparse.ArgumentParser:
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
     compare = verbs.add_parser("compare", help="two sets of results: the points their curves have in common")
     compare.add_argument("other", metavar="PROFILE", help="B; --profile names A")
-    for verb in (render, check, headline, readme, compare):
+    artefacts = verbs.add_parser("artefacts", help="the trained artefacts as JSON: <report>/<profile>/artefacts.json")
+    artefacts.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
+    for verb in (render, check, headline, readme, compare, artefacts):
         verb.add_argument("--profile", default="paper", help="which results (paper)")
         verb.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
     return top
@@ -44,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     verbs = {"runs": _runs, "render": _render, "check": _check, "headline": _headline}
-    verb = (verbs | {"readme": _readme, "speed": _speed, "compare": _compare})[options.verb]
+    others = {"readme": _readme, "speed": _speed, "compare": _compare, "artefacts": _artefacts}
+    verb = (verbs | others)[options.verb]
     try:
         return verb(options)
     except UserError as error:
@@ -158,6 +161,15 @@ def _compare(options: argparse.Namespace) -> int:
     names = (options.profile, options.other)
     table = compare(*(results.read(options.results, registry.check_profile(p, options.results)) for p in names))
     print(f"{table.caption}\n\n{table.markdown()}", end="")
+    return 0
+
+
+def _artefacts(options: argparse.Namespace) -> int:
+    from paper_tables import artefacts, results
+
+    registry = load()
+    found = results.read(options.results, registry.check_profile(options.profile, options.results))
+    print(artefacts.write(found, registry, options.report))
     return 0
 
 

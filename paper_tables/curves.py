@@ -122,12 +122,13 @@ def _line(
 ) -> None:
     x, mean, std = curve.index.to_numpy() / unit, curve["mean"].to_numpy(), curve["std"].to_numpy()
     tint = figures.colour(run, registry)
-    ax.plot(x, mean, color=tint, zorder=4 if series == "test_error" else 3, **_pen(series, panel))
+    ax.plot(x, mean, color=tint, zorder=4 if series == "test_error" else 3, **pen(series, panel))
     if std.any():
         ax.fill_between(x, mean - std, mean + std, color=tint, alpha=0.18, linewidth=0, zorder=2)
 
 
-def _pen(series: str, panel: dict[str, Any]) -> dict[str, Any]:
+def pen(series: str, panel: dict[str, Any]) -> dict[str, Any]:
+    """How the paper draws a kind of error in a panel: line style and width in points."""
     if len(panel["series"]) == 1:  # Figure 1 has one kind of error in each panel
         return {"linestyle": "-", "linewidth": 1.6}
     if series == "train_error":  # thin, and dashed in Figure 6
@@ -172,7 +173,7 @@ def _legend(
         handles.append(Line2D([], [], color=figures.colour(run, registry), linewidth=2, label=words))
     if len(panel["series"]) > 1:
         names = {s: words_for(artefact).get(s, "").removesuffix(" error") for s in panel["series"]}
-        handles += [Line2D([], [], color="#555555", label=names[s], **_pen(s, panel)) for s in panel["series"]]
+        handles += [Line2D([], [], color="#555555", label=names[s], **pen(s, panel)) for s in panel["series"]]
     handles.append(figures.paper_handle(results, registry.length(panel["curves"][0])))
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
 

@@ -34,11 +34,17 @@ def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Fig
     return figure, figures.Drawing(alt_text(judged), [], "Outlined: the paper's values, as printed in Table 3.")
 
 
+def tint_of(run: str) -> str:
+    """Darker from the plain net to option C."""
+    _, space, option = label_of(run).rpartition(" ")
+    return TINTS[option if space else "none"]
+
+
 def _panel(ax: Axes, judged: list[Judgement], results: Results) -> None:
     high = max(max(j.cell.paper, j.measured.mean if j.measured else 0.0) for j in judged)
     ax.set(xlim=(-0.6, len(judged) - 0.4), ylim=(0, high * 1.16), ylabel="error (%)")
     for x, judgement in enumerate(judged):
-        tint = TINTS[judgement.cell.label.rpartition(" ")[2] if " " in judgement.cell.label else "none"]
+        tint = tint_of(judgement.cell.run)
         _paper_bar(ax, x - BAR / 2 - 0.02, judgement.cell.paper, tint, high, results)
         _our_bar(ax, x + BAR / 2 + 0.02, judgement, tint, high)
     ax.set_xticks(range(len(judged)), [j.cell.label for j in judged])

@@ -23,6 +23,7 @@ ON_RUNS: dict[str, tuple[Verb, str]] = {
     "plan": (verbs.plan, "what would be trained, with hours and disk"),
     "status": (verbs.status, "how far the runs are"),
     "bench": (verbs.bench, "speed of a training step, against the usual loop and against bare PyTorch"),
+    "dashboard": (verbs.dashboard, "W&B views and report of a profile, from report/<profile>/artefacts.json"),
     "profile-name": (verbs.profile_name, "the results folder of a profile under these overrides"),
 }
 ALONE: dict[str, tuple[Verb, str]] = {
@@ -31,6 +32,7 @@ ALONE: dict[str, tuple[Verb, str]] = {
     "doctor": (verbs.doctor, "is this machine fit for training?"),
     "prepare-imagenet": (verbs.prepare_imagenet, "ImageNet's official archives -> train/<wnid>/*, val/<wnid>/*"),
     "check-data": (verbs.check_data, "is an ImageNet folder complete?"),
+    "wandb-publish": (verbs.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
     "bench-data": (verbs.bench_data, "speed of ImageNet's training view, against torchvision's pipeline"),
 }
 PATH: dict[str, Any] = {"type": Path}
@@ -46,6 +48,11 @@ OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {  # of the verbs th
     "check-data": {
         "--root": (PATH, "where train/ and val/ lie"),
         "--decode": (FLAG, "decode every image and list what fails"),
+    },
+    "wandb-publish": {
+        "runs": ({"nargs": "*", "metavar": "RUN"}, "run ids (default: every finished training of the profile)"),
+        "--profile": ({"default": "paper"}, "which folder of results/ (default: paper)"),
+        "--wandb": ({"default": "online", "choices": ["online", "offline"]}, "offline: for `wandb sync` (online)"),
     },
     "bench-data": {"--images": (PATH, "a folder or tar of images (default: the embedded ones)")},
 }
@@ -76,6 +83,9 @@ def parser() -> argparse.ArgumentParser:
         if verb == "published":
             places = "`torchvision` downloads them; else the folder that holds the files"
             sub.add_argument("--weights", default="torchvision", help=places)
+        if verb == "dashboard":
+            sub.add_argument("--artefacts", type=Path, help="what `python -m paper_tables artefacts` wrote")
+            sub.add_argument("--out", type=Path, help="write the specifications there and send nothing")
         if verb in ("evaluate", "ensemble", "published"):
             sub.add_argument("--protocol", default="single", choices=PROTOCOLS)
     for verb, (_, text) in ALONE.items():

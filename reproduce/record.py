@@ -94,6 +94,11 @@ def commit() -> tuple[str | None, bool]:
     return _git("rev-parse", "HEAD"), bool(changed)
 
 
+def repository() -> str | None:
+    """The remote `origin` of this code, as git knows it; it may be a path, or hold a user's secret."""
+    return _git("remote", "get-url", "origin")
+
+
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -230,6 +230,20 @@ def bench_data(args: argparse.Namespace) -> int:
     return 0
 
 
+def dashboard(args: argparse.Namespace) -> int:
+    from reproduce import dashboards
+
+    overrides = [word for word in args.words if "=" in word]
+    seeds = [args.seed] if args.seed is not None else range(args.seeds) if args.seeds else None
+    return dashboards.dashboard(args.profile, overrides, seeds, args.artefacts, args.out)
+
+
+def wandb_publish(args: argparse.Namespace) -> int:
+    from reproduce.publish import publish
+
+    return publish(args.profile, args.runs, args.wandb)
+
+
 def doctor(args: argparse.Namespace) -> int:
     from reproduce.doctor import diagnose, report
 

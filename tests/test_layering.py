@@ -86,6 +86,9 @@ def test_wandb_is_optional() -> None:
     users = [path for path in sources("reproduce") if any(within(name, "wandb") for name in imports(path.read_text()))]
     assert len(users) <= 1, "one module observes"
     assert [relative(path) for path in users if imported_on_load(path.read_text(), "wandb")] == []
+    drawing = [path for path in sources("reproduce") if imported_on_load(path.read_text(), "wandb_workspaces")]
+    assert {path.parent.name for path in drawing} == {"dashboards"}
+    assert not imported_on_load((ROOT / "reproduce/dashboards/__init__.py").read_text(), "wandb_workspaces")
 
 
 def test_the_rules_would_be_seen_broken() -> None:

@@ -13,7 +13,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 TABLES = [f"table{i}" for i in range(1, 15)]
 FIGURES = [f"fig{i}" for i in range(1, 8)]
 NAMED = ["help", "demo", "test", "smoke", "bench", "fig1-cifar", "fig6-cifar", "fig7-cifar", "fig3-architectures"]
-NAMED += ["fig4-imagenet", "report", "check", "plan", "status", "doctor", "clean"]
+NAMED += ["fig4-imagenet", "report", "check", "plan", "status", "doctor", "clean", "dashboard", "wandb-publish"]
 VARIABLES = [
     "PROFILE",
     "GPUS",
@@ -186,6 +186,24 @@ def test_published_weights_are_evaluated_and_nothing_is_trained(stages: Stages, 
     assert "--seeds" not in called[0]
     assert called[-1] == f"paper_tables render {target} --profile paper"
     assert not [call for call in called if "reproduce train" in call]
+
+
+def test_dashboards_are_made_from_the_artefacts_of_their_profile(stages: Stages) -> None:
+    _, called = stages("dashboard", "PROFILE=short", "SEEDS=3")
+    assert called == [
+        "paper_tables artefacts --profile short",
+        "reproduce dashboard --profile short --seeds 3 --artefacts report/short/artefacts.json",
+    ]
+    _, called = stages("dashboard", "PRECISION=bf16", "DRY_RUN=1")
+    assert called[1] == "paper_tables artefacts --profile paper+12345678"
+    where = "--artefacts report/paper+12345678/artefacts.json --out report/paper+12345678/wandb"
+    assert called[2] == f"reproduce dashboard --profile paper train.precision=bf16 {where}"
+
+
+def test_publishing_takes_a_folder_of_results(stages: Stages) -> None:
+    assert stages("wandb-publish", "PROFILE=short+bb69a637")[1] == ["reproduce wandb-publish --profile short+bb69a637"]
+    _, called = stages("wandb-publish", "WANDB=offline", "SET=train.lr=0.05")
+    assert called[-1] == "reproduce wandb-publish --profile paper+12345678 --wandb offline"
 
 
 def test_every_variable_reaches_the_training(stages: Stages) -> None:

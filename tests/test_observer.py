@@ -1,58 +1,19 @@
 """Weights & Biases: a run each, the whole curve on our own axis, and never in the way of a training."""
 
 import json
-import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reproduce import observer
 from reproduce.config import Run, digest
 from reproduce.launch import train_all
+from tests.wandb_records import history, records
 
 pytest.importorskip("wandb", reason="wandb is not installed")
 Make = Callable[..., Run]
-
-
-BLOCK = 32 * 1024
-
-
-def chunks(content: bytes) -> Iterator[bytes]:
-    """The records of a .wandb file: a log of LevelDB's form, with a header of 7 bytes, in blocks of 32 KiB."""
-    at, parts = 7, b""
-    while at + 7 <= len(content):
-        if BLOCK - at % BLOCK < 7:  # no room for another head in this block
-            at += BLOCK - at % BLOCK
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
-        parts += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield parts
-            parts = b""
-
-
-def records(folder: Path) -> list[Any]:
-    """All records of an offline run."""
-    from wandb.proto import wandb_internal_pb2
-
-    make: Any = vars(wandb_internal_pb2)["Record"]  # made at import, unknown to type checkers
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    end = time.monotonic() + 60
-    while time.monotonic() < end:  # its service may write the last block after `finish` has returned
-        found = [make.FromString(chunk) for chunk in chunks(path.read_bytes())]
-        if found and found[-1].HasField("exit"):
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"{path}: not ended")
-
-
-def history(folder: Path) -> list[dict[str, Any]]:
-    rows = [record.history for record in records(folder) if record.HasField("history")]
-    return [{item.key or item.nested_key[0]: json.loads(item.value_json) for item in row.item} for row in rows]
 
 
 def test_two_trainings_of_one_process_are_two_runs_with_their_curves(tiny: Make) -> None:
@@ -116,6 +77,6 @@ def test_a_broken_observer_is_one_line(
     def fall(*args: object) -> None:
         raise RuntimeError("no space left for W&B\nand a second line")
 
-    monkeypatch.setattr(observer, "_start", fall)
+    monkeypatch.setattr(observer, "start", fall)
     assert train_all([tiny(overrides=["execution.wandb=offline"])]) == 0
     assert "W&B: not used (no space left for W&B)" in capsys.readouterr().err
