@@ -14,6 +14,8 @@ SHELL := bash
 ##= WANDB_ENTITY, WANDB_PROJECT  where at W&B (default: your own account, deep-residual-learning)
 ##= WEIGHTS    table3, table4: torchvision (downloaded), or the folder of its files: evaluates them instead of training
 ##= BN         recomputed: test also with BN statistics averaged over training images afterwards, as the authors did
+##= SLURM      1: submit each missing training as a SLURM job, and end; again without it to evaluate and render
+##= PARTITION  of the cluster (default: its own); HOURS per start (24); CPUS per GPU (8); SLURM_ARGS="account=lab mem=256G"
 ##= DRY_RUN    1: print runs, hours and disk, train nothing
 ##= TARS       folder of ImageNet's archives (imagenet-prepare); LABELS a list instead of the devkit; MD5=1 checks them
 ##= DECODE     1: check-data decodes every image; IMAGES folder or tar of images for bench-data
@@ -58,6 +60,8 @@ RECIPE    = $(if $(PRECISION),train.precision=$(PRECISION)) $(SET)
 EXECUTION = $(if $(DATA),data.root='$(DATA)') $(if $(GPUS),execution.devices=$(GPUS)) $(if $(NODES),execution.nodes=$(NODES)) \
             $(if $(JOBS),execution.jobs=$(JOBS)) $(if $(WANDB),execution.wandb=$(WANDB))
 OPTIONS   = $(strip --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(EXECUTION) $(RECIPE))
+JOB       = $(strip $(if $(PARTITION),--partition '$(PARTITION)') $(if $(HOURS),--hours $(HOURS)) $(if $(CPUS),--cpus $(CPUS)) \
+            $(if $(SLURM_ARGS),--sbatch='$(SLURM_ARGS)') $(if $(filter-out 0,$(DRY_RUN)),--dry-run))
 # The results folder: the profile's, or <profile>+<hash8> once a recipe value is given.
 FOLDER    = $(if $(strip $(RECIPE)),$$($(REPRODUCE) profile-name $$runs --profile $(PROFILE) $(strip $(RECIPE))),$(PROFILE))
 
@@ -68,12 +72,13 @@ render = folder=$(FOLDER) || exit; $(PAPER) render $(1) --profile "$$folder"
 # protocol, as evaluate:10-crop. A failed run (exit code 1) stops neither the other runs nor the page, but the exit code tells; anything else (bad input, a signal) stops.
 define reproduce
 @runs=$$($(1)) || exit; \
+$(if $(filter-out 0,$(SLURM)),$(REPRODUCE) submit $$runs $(OPTIONS) $(JOB),\
 $(if $(filter-out 0,$(DRY_RUN)),$(REPRODUCE) plan $$runs $(OPTIONS),failed=0; \
 $(REPRODUCE) train $$runs $(OPTIONS) || { failed=$$?; [ $$failed -eq 1 ] || exit $$failed; }; \
 $(foreach verb,$(3),$(REPRODUCE) $(call measure,$(verb),$$runs) || failed=$$?;) \
 $(if $(BN),$(REPRODUCE) $(call measure,$(or $(filter evaluate%,$(3)),evaluate),$$runs) eval.bn_statistics=$(BN) || failed=$$?;) \
 $(call render,$(2)) || failed=$$?; \
-exit $$failed)
+exit $$failed))
 endef
 
 # $(call measure,VERB[:PROTOCOL],RUNS)

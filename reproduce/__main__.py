@@ -15,6 +15,7 @@ PROTOCOLS = ["single", "10-crop", "multi-scale"]
 ON_RUNS: dict[str, tuple[Verb, str]] = {
     "describe": (verbs.describe, "layers, parameters, multiply-adds and the resolved configuration of a run"),
     "train": (verbs.train, "train what is missing, continue what was interrupted, skip what is done"),
+    "submit": (verbs.submit, "the same as SLURM jobs, one a run, which continue after pre-emption and time limits"),
     "evaluate": (verbs.evaluate, "test error of trained or published weights"),
     "ensemble": (verbs.ensemble, "test error of several nets averaged (Table 5); RUN:FILE takes other weights"),
     "published": (verbs.published, "test error of torchvision's published weights (names: resnet18 ... vgg16)"),
@@ -37,7 +38,15 @@ ALONE: dict[str, tuple[Verb, str]] = {
 }
 PATH: dict[str, Any] = {"type": Path}
 FLAG: dict[str, Any] = {"action": "store_true"}
-OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {  # of the verbs that stand alone
+OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {  # of single verbs
+    "submit": {
+        "--partition": ({}, "partition of the cluster (default: its own default)"),
+        "--hours": ({"type": float, "default": 24.0}, "time limit of one start (default: 24)"),
+        "--cpus": ({"type": int, "default": 8}, "CPU cores per device (default: 8)"),
+        "--sbatch": ({"default": ""}, "further options of sbatch: 'account=lab mem=256G exclusive'"),
+        "--cluster": ({"default": "slurm", "choices": ["slurm", "local"]}, "local: jobs as processes of this machine"),
+        "--dry-run": (FLAG, "say what would be submitted"),
+    },
     "runs": {"recipe": ({"nargs": "?"}, "cifar10 or imagenet (default: both)")},
     "prepare-imagenet": {
         "--root": (PATH, "where train/ and val/ are to lie"),
@@ -89,7 +98,8 @@ def parser() -> argparse.ArgumentParser:
         if verb in ("evaluate", "ensemble", "published"):
             sub.add_argument("--protocol", default="single", choices=PROTOCOLS)
     for verb, (_, text) in ALONE.items():
-        sub = subs.add_parser(verb, help=text)
+        subs.add_parser(verb, help=text)
+    for verb, sub in subs.choices.items():
         for option, (kind, meaning) in OPTIONS.get(verb, {}).items():
             sub.add_argument(option, help=meaning, **kind)
     return top

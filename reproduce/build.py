@@ -1,11 +1,18 @@
 """Config -> net, data, Classifier and Lightning's Trainer: the one place where configuration values become objects."""
 
 import logging
+import os
 import warnings
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
@@ -124,6 +131,20 @@ def on_gpu(config: Config) -> bool:
     return wanted != "cpu" and torch.cuda.is_available()
 
 
+def environment(config: Config) -> ClusterEnvironment | None:
+    """Who starts the processes, where Lightning's own guess would not do; None leaves it to Lightning.
+
+    Under srun it is SLURM, with Lightning's requeueing off: submitit's is the one (reproduce/submit.py). In an
+    allocation of one task several processes are started as anywhere else: Lightning would wait for tasks for ever.
+    """
+    e = config.execution
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return None
+    if int(os.environ["SLURM_NTASKS"]) == 1 < e.devices * e.nodes:
+        return LightningEnvironment()
+    return SLURMEnvironment(auto_requeue=False)
+
+
 def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | None) -> L.Trainer:
     """Lightning's Trainer, plain. Its epochs are the intervals between tests; the Keeper sets how many are left."""
     e = config.execution
@@ -133,6 +154,7 @@ def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | No
         devices=e.devices,
         num_nodes=e.nodes,
         strategy="ddp" if e.devices * e.nodes > 1 else "auto",
+        plugins=environment(config),
         precision=PRECISIONS[config.train.precision],
         logger=logger or False,
         callbacks=callbacks,

@@ -17,13 +17,16 @@ from reproduce.classifier import Classifier
 from reproduce.errors import UserError
 from reproduce.record import commit, say, write_json
 
+# Ctrl-C, `kill`, and what SLURM sends ahead of a time limit or pre-emption (submitit asks for USR2, others for USR1).
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
 
 class Stopped(Exception):
     """A signal asked for the end; the state is saved."""
 
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues")
-        self.exit_code = 128 + number  # 130 for Ctrl-C, 143 for SIGTERM
+        self.exit_code = 130 if number == signal.SIGINT else 143
 
 
 class Keeper(Callback):
@@ -93,7 +96,7 @@ class Keeper(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # After Lightning's own handlers: those leave with code 0 or 134 and without saving (lightning 2.6).
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

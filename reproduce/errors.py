@@ -5,6 +5,7 @@ import sys
 # The pins are for Python 3.11 and newer (see the Makefile).
 PINS = "-c constraints.txt " if sys.version_info >= (3, 11) else ""
 CURE = f"python -m pip install {PINS}-e '.[dev]'"
+SLURM_CURE = f"python -m pip install {PINS}-e '.[train,slurm]'"
 
 
 class UserError(Exception):

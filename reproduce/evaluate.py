@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from reproduce import measure
-from reproduce.build import Data, build_data, build_net, on_gpu, set_precision, set_threads
+from reproduce.build import Data, build_data, build_net, environment, on_gpu, set_precision, set_threads
 from reproduce.config import Config, Run
 from reproduce.data.imagenet import ImageNet
 from reproduce.errors import UserError
@@ -66,7 +66,13 @@ def launch(config: Config) -> Fabric:
     e = config.execution
     strategy = "ddp" if e.devices * e.nodes > 1 else "auto"
     accelerator = "gpu" if on_gpu(config) else "cpu"
-    fabric = Fabric(accelerator=accelerator, devices=e.devices, num_nodes=e.nodes, strategy=strategy)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=e.devices,
+        num_nodes=e.nodes,
+        strategy=strategy,
+        plugins=environment(config),
+    )
     fabric.launch()
     return fabric
 

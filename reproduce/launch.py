@@ -34,7 +34,7 @@ def train_all(runs: Sequence[Run]) -> int:
         return _in_turn(runs)
     execution = runs[0].config.execution
     several = len(runs) > 1 and (execution.jobs > 1 or execution.devices * execution.nodes > 1)
-    missing = _missing(runs)
+    missing = not_done(runs)
     return (_as_processes if several else _in_turn)(missing) if missing else 0
 
 
@@ -47,7 +47,8 @@ def _check_world(run: Run) -> None:
         raise UserError(f"{started} processes were started for {asked}; name what the launcher starts")
 
 
-def _missing(runs: Sequence[Run]) -> list[Run]:
+def not_done(runs: Sequence[Run]) -> list[Run]:
+    """The runs without a result; the others are named."""
     from reproduce.train import is_done
 
     done = [run for run in runs if is_done(run)]
@@ -147,13 +148,19 @@ def _sigterm_as_exception() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def command(run: Run, **execution: int) -> list[str]:
+    """The command line that trains one run by itself, under these execution.* values instead of its own."""
+    words = [sys.executable, "-m", "reproduce", "train", run.name]
+    words += ["--profile", run.base_profile, "--seed", str(run.seed)]
+    replaced = tuple(f"execution.{key}=" for key in execution)
+    words += [item for item in run.overrides if not item.startswith(replaced)]
+    return words + [f"execution.{key}={value}" for key, value in execution.items()]
+
+
 def _start(run: Run, label: str, slot: int, jobs: int) -> "subprocess.Popen[bytes]":
     e = run.config.execution
     threads = e.threads or max(1, cores() // (jobs * e.devices))
-    words = [sys.executable, "-m", "reproduce", "train", run.name]
-    words += ["--profile", run.base_profile, "--seed", str(run.seed)]
-    words += [item for item in run.overrides if not item.startswith(("execution.jobs=", "execution.threads="))]
-    words += ["execution.jobs=1", f"execution.threads={threads}"]
+    words = command(run, jobs=1, threads=threads)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}
     if jobs > 1 and e.nodes == 1 and (gpus := _visible_gpus()):
         own = [gpus[(slot * e.devices + i) % len(gpus)] for i in range(e.devices)]

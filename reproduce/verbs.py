@@ -84,6 +84,14 @@ def train(args: argparse.Namespace) -> int:
     return train_all(selected(args, all_seeds=True))
 
 
+def submit(args: argparse.Namespace) -> int:
+    from reproduce.submit import Resources, submit
+
+    resources = Resources(args.partition, args.hours, args.cpus, tuple(args.sbatch.split()))
+    submit(selected(args, all_seeds=True), resources, args.cluster, args.dry_run)
+    return 0
+
+
 def evaluate(args: argparse.Namespace) -> int:
     from reproduce.evaluate import evaluate, launch
 

@@ -25,6 +25,11 @@ VARIABLES = [
     "SET",
     "WEIGHTS",
     "WANDB",
+    "SLURM",
+    "PARTITION",
+    "HOURS",
+    "CPUS",
+    "SLURM_ARGS",
     "DRY_RUN",
     "PYTHON",
 ]
@@ -230,6 +235,21 @@ def test_a_dry_run_only_plans(stages: Stages) -> None:
     assert called == ["paper_tables runs fig7", "reproduce plan run-a run-b --profile paper --seeds 2"]
     _, called = stages("table6", "DRY_RUN=0")
     assert "reproduce train run-a run-b --profile paper" in called
+
+
+def test_slurm_submits_and_ends(stages: Stages) -> None:
+    job = ["PARTITION=gpu", "HOURS=12", "CPUS=10", "SLURM_ARGS=account=lab --mem=256G"]
+    code, called = stages("table3", "SLURM=1", "GPUS=8", "NODES=4", *job)
+    assert code == 0
+    assert called == [
+        "paper_tables runs table3",
+        "reproduce submit run-a run-b --profile paper execution.devices=8 execution.nodes=4"
+        " --partition gpu --hours 12 --cpus 10 --sbatch=account=lab --mem=256G",
+    ]
+    _, called = stages("fig7", "SLURM=1", "DRY_RUN=1")
+    assert called[1:] == ["reproduce submit run-a run-b --profile paper --dry-run"]
+    assert stages("table6", "SLURM=1", fail="reproduce.submit=2")[0] == 2
+    assert "reproduce train run-a run-b --profile paper" in stages("table6", "SLURM=0")[1]
 
 
 @pytest.mark.parametrize("target", ["table1", *TABLES[6:], "fig2", "fig3", "fig5", "fig3-architectures"])

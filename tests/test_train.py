@@ -268,7 +268,9 @@ def wait_for_a_state(tmp_path: Path, process: "subprocess.Popen[str]") -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR2, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
 def test_a_signal_ends_a_run_and_the_same_command_continues_it(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
