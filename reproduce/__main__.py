@@ -8,6 +8,7 @@ from typing import Any
 
 from reproduce import verbs
 from reproduce.errors import CURE, UserError
+from reproduce.stop import watch_parent
 
 Verb = Callable[[argparse.Namespace], int]
 PROTOCOLS = ["single", "10-crop", "multi-scale"]
@@ -116,4 +117,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    watch_parent()
     sys.exit(main())

@@ -1,5 +1,6 @@
 """Trained or published weights -> their error on every test image, each counted once, under a protocol of the paper."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-from reproduce import measure
+from reproduce import measure, stop
 from reproduce.build import Data, build_data, build_net, on_gpu, set_precision, set_threads
 from reproduce.config import Config, Run
 from reproduce.data.imagenet import ImageNet
@@ -67,6 +68,8 @@ def launch(config: Config) -> Fabric:
     strategy = "ddp" if e.devices * e.nodes > 1 else "auto"
     accelerator = "gpu" if on_gpu(config) else "cpu"
     fabric = Fabric(accelerator=accelerator, devices=e.devices, num_nodes=e.nodes, strategy=strategy)
+    if fabric.world_size > 1:
+        os.environ |= stop.as_parent()  # the processes that it starts do not outlive this one
     fabric.launch()
     return fabric
 
