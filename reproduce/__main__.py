@@ -23,13 +23,13 @@ ON_RUNS: dict[str, tuple[Verb, str]] = {
     "export": (verbs.export, "weights as safetensors, their sha256 and a card"),
     "plan": (verbs.plan, "what would be trained, with hours and disk"),
     "status": (verbs.status, "how far the runs are"),
+    "doctor": (verbs.doctor, "is this machine fit for training? With RUNs: is there room for them?"),
     "bench": (verbs.bench, "speed of a training step, against the usual loop and against bare PyTorch"),
     "profile-name": (verbs.profile_name, "the results folder of a profile under these overrides"),
 }
 ALONE: dict[str, tuple[Verb, str]] = {
     "runs": (verbs.runs, "the run ids, one a line"),
     "architectures": (verbs.architectures, "layers of every net of the paper, counted: results/architectures.json"),
-    "doctor": (verbs.doctor, "is this machine fit for training?"),
     "prepare-imagenet": (verbs.prepare_imagenet, "ImageNet's official archives -> train/<wnid>/*, val/<wnid>/*"),
     "check-data": (verbs.check_data, "is an ImageNet folder complete?"),
     "bench-data": (verbs.bench_data, "speed of ImageNet's training view, against torchvision's pipeline"),

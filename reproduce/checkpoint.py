@@ -46,7 +46,7 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise ValueError(next(iter(str(error).splitlines()), type(error).__name__)[:80]) from None
-    if not isinstance(state, dict) or not state.keys() >= KEYS:
+    if not isinstance(state, dict) or not state.keys() >= KEYS or not isinstance(state["net"], dict):
         raise ValueError("not a state of this version")
     return state
 

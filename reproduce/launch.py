@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -41,7 +40,7 @@ def _train_all(runs: Sequence[Run], signals: stop.Signals) -> int:
         _check_world(runs[0])
         return _in_turn(runs, signals)
     execution = runs[0].config.execution
-    missing = _missing(runs)
+    missing = not_done(runs)
     if len(runs) > 1 and missing and (execution.jobs > 1 or execution.devices * execution.nodes > 1):
         return _as_processes(missing)
     return _in_turn(missing, signals)
@@ -52,8 +51,6 @@ def _stopped(stopped: stop.Stopped, label: str = "") -> int:
     if not is_first_process():
         return 0  # the first process speaks for all; Lightning kills it when another one leaves with a code of its own
     say(f"{label}: {stopped}" if label else str(stopped))
-    if stopped.number == signal.SIGUSR1:
-        stop.requeue()
     return stopped.exit_code
 
 
@@ -66,7 +63,8 @@ def _check_world(run: Run) -> None:
         raise UserError(f"{started} processes were started for {asked}; name what the launcher starts")
 
 
-def _missing(runs: Sequence[Run]) -> list[Run]:
+def not_done(runs: Sequence[Run]) -> list[Run]:
+    """The runs without a result; the others are named."""
     from reproduce.train import is_done
 
     done = [run for run in runs if is_done(run)]
@@ -178,13 +176,19 @@ def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
             process.wait()
 
 
+def command(run: Run, **execution: int) -> list[str]:
+    """The command line that trains one run by itself, under these execution.* values instead of its own."""
+    words = [sys.executable, "-m", "reproduce", "train", run.name]
+    words += ["--profile", run.base_profile, "--seed", str(run.seed)]
+    replaced = tuple(f"execution.{key}=" for key in execution)
+    words += [item for item in run.overrides if not item.startswith(replaced)]
+    return words + [f"execution.{key}={value}" for key, value in execution.items()]
+
+
 def _start(run: Run, label: str, slot: int, jobs: int) -> "subprocess.Popen[bytes]":
     e = run.config.execution
     threads = e.threads or max(1, cores() // (jobs * e.devices))
-    words = [sys.executable, "-m", "reproduce", "train", run.name]
-    words += ["--profile", run.base_profile, "--seed", str(run.seed)]
-    words += [item for item in run.overrides if not item.startswith(("execution.jobs=", "execution.threads="))]
-    words += ["execution.jobs=1", f"execution.threads={threads}"]
+    words = command(run, jobs=1, threads=threads)
     environment = os.environ | stop.as_parent() | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}
     if jobs > 1 and e.nodes == 1 and (gpus := _visible_gpus()):
         own = [gpus[(slot * e.devices + i) % len(gpus)] for i in range(e.devices)]

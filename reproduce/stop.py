@@ -2,11 +2,10 @@
 
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 PATIENCE = 8.0  # seconds for the iteration at hand; whoever asks for the end waits ten, then kills
@@ -50,7 +49,7 @@ class Signals:
 
 @contextmanager
 def listening() -> Iterator[Signals]:
-    """Listen to SIGTERM, Ctrl-C, a closed terminal and, in a SLURM job, the signal before its time limit."""
+    """Listen to the signals that ask for the end, until the end of the block."""
     signals = Signals()
     before = {number: signal.getsignal(number) for number in (*_heard(), signal.SIGALRM)}
     for number in _heard():
@@ -64,19 +63,10 @@ def listening() -> Iterator[Signals]:
             signal.signal(number, handler)
 
 
-def _heard() -> list[int]:
-    heard = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else `nohup`
-        heard.append(signal.SIGHUP)
-    if "SLURM_JOB_ID" in os.environ and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
-        heard.append(signal.SIGUSR1)
-    return [int(number) for number in heard]
-
-
-def requeue() -> None:
-    """Ask SLURM to start this job again: what SIGUSR1 before the time limit (sbatch --signal) is sent for."""
-    with suppress(OSError, subprocess.SubprocessError):
-        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], timeout=PATIENCE, check=False)
+def _heard() -> list[signal.Signals]:
+    """Ctrl-C, `kill`, what SLURM sends ahead of a time limit or pre-emption, and the end of the terminal."""
+    heard = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
+    return heard if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [*heard, signal.SIGHUP]  # ignored: `nohup`
 
 
 def watch_parent() -> None:
