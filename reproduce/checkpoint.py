@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,9 @@ def load(path: Path) -> dict[str, Any]:
         content = path.read_bytes()
         if content[:2] != PLAIN:
             content = _checked(content)
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that it then refuses
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise ValueError(next(iter(str(error).splitlines()), type(error).__name__)[:80]) from None
     if not isinstance(state, dict) or not state.keys() >= KEYS or not isinstance(state["net"], dict):
