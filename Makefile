@@ -16,6 +16,7 @@ SHELL := bash
 ##= BN         recomputed: test also with BN statistics averaged over training images afterwards, as the authors did
 ##= SLURM      1: submit each missing training as a SLURM job, and end; again without it to evaluate and render
 ##= PARTITION  of the cluster (default: its own); HOURS per start (24); CPUS per GPU (8); SLURM_ARGS="account=lab mem=256G"
+##= FOR        table6, fig1, ...: `make doctor FOR=table6` also looks for the disk and memory that it takes
 ##= DRY_RUN    1: print runs, hours and disk, train nothing
 ##= TARS       folder of ImageNet's archives (imagenet-prepare); LABELS a list instead of the devkit; MD5=1 checks them
 ##= DECODE     1: check-data decodes every image; IMAGES folder or tar of images for bench-data
@@ -99,7 +100,7 @@ help:                ## This list
 	  END { print "\nVariables (make TARGET NAME=value ...)" variables }' $(firstword $(MAKEFILE_LIST))
 demo:                ## Plain and residual nets of 20 and 56 layers on embedded images, and the report: minutes on two cores
 doctor: $(INSTALLED) ## Is this machine fit for training? One line per finding
-	@$(REPRODUCE) doctor
+	@$(if $(FOR),runs=$$($(PAPER) runs $(FOR)) || exit; $(REPRODUCE) doctor $$runs $(OPTIONS),$(REPRODUCE) doctor)
 
 ##@ CIFAR-10: train what is missing, then render
 table6:              ## Table 6: test error, 20 to 1202 layers
@@ -165,7 +166,7 @@ wandb-publish: $(INSTALLED) ## Results that exist as files -> runs, nothing twic
 	@folder=$(FOLDER) || exit; $(REPRODUCE) wandb-publish --profile "$$folder" $(if $(WANDB),--wandb $(WANDB))
 
 ##@ Develop
-test test-all: export OMP_NUM_THREADS = 1  # tiny tensors, two tests at a time
+test test-all test-reliability: export OMP_NUM_THREADS = 1  # tiny tensors, two tests at a time
 test: $(INSTALLED)   ## Lint, types, tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -173,6 +174,8 @@ test: $(INSTALLED)   ## Lint, types, tests
 	$(PYTHON) -m pytest -m "not slow" -n 2
 test-all: $(INSTALLED) ## Every test, the slow ones too
 	$(PYTHON) -m pytest -n 2
+test-reliability: $(INSTALLED) ## Interruptions, full disks, bad input: figures reached and demanded
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(PYTHON) -m pytest -m reliability -n 2
 smoke:               ## A few iterations of every run, evaluated and rendered (part of `make test`)
 architectures: $(INSTALLED) ## Count the nets layer by layer again: results/architectures.json
 	@$(REPRODUCE) architectures
@@ -231,4 +234,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures help demo doctor imagenet-prepare check-data bench-data report check plan status dashboard wandb-publish test test-all smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures help demo doctor imagenet-prepare check-data bench-data report check plan status dashboard wandb-publish test test-all test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)

@@ -8,6 +8,7 @@ from typing import Any
 
 from reproduce import verbs
 from reproduce.errors import CURE, UserError
+from reproduce.stop import watch_parent
 
 Verb = Callable[[argparse.Namespace], int]
 PROTOCOLS = ["single", "10-crop", "multi-scale"]
@@ -23,6 +24,7 @@ ON_RUNS: dict[str, tuple[Verb, str]] = {
     "export": (verbs.export, "weights as safetensors, their sha256 and a card"),
     "plan": (verbs.plan, "what would be trained, with hours and disk"),
     "status": (verbs.status, "how far the runs are"),
+    "doctor": (verbs.doctor, "is this machine fit for training? With RUNs: is there room for them?"),
     "bench": (verbs.bench, "speed of a training step, against the usual loop and against bare PyTorch"),
     "dashboard": (verbs.dashboard, "W&B views and report of a profile, from report/<profile>/artefacts.json"),
     "profile-name": (verbs.profile_name, "the results folder of a profile under these overrides"),
@@ -30,7 +32,6 @@ ON_RUNS: dict[str, tuple[Verb, str]] = {
 ALONE: dict[str, tuple[Verb, str]] = {
     "runs": (verbs.runs, "the run ids, one a line"),
     "architectures": (verbs.architectures, "layers of every net of the paper, counted: results/architectures.json"),
-    "doctor": (verbs.doctor, "is this machine fit for training?"),
     "prepare-imagenet": (verbs.prepare_imagenet, "ImageNet's official archives -> train/<wnid>/*, val/<wnid>/*"),
     "check-data": (verbs.check_data, "is an ImageNet folder complete?"),
     "wandb-publish": (verbs.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
@@ -136,4 +137,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    watch_parent()
     sys.exit(main())

@@ -149,7 +149,7 @@ def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | No
     """Lightning's Trainer, plain. Its epochs are the intervals between tests; the Keeper sets how many are left."""
     e = config.execution
     _quiet()
-    return L.Trainer(
+    trainer = L.Trainer(
         accelerator="gpu" if on_gpu(config) else "cpu",
         devices=e.devices,
         num_nodes=e.nodes,
@@ -166,6 +166,10 @@ def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | No
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    # Signals are ours (stop.py): Lightning's handlers leave with code 0 or 134 and save nothing, or a second kind of
+    # checkpoint under SLURM (lightning 2.6; Lightning-AI/pytorch-lightning#20806, #21623).
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def _quiet() -> None:

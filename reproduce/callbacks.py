@@ -1,11 +1,10 @@
 """What goes on around a training: continuing it, keeping its state, stopping it in order, showing how far it is."""
 
-import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning as L
@@ -16,17 +15,7 @@ from reproduce import checkpoint
 from reproduce.classifier import Classifier
 from reproduce.errors import UserError
 from reproduce.record import commit, say, write_json
-
-# Ctrl-C, `kill`, and what SLURM sends ahead of a time limit or pre-emption (submitit asks for USR2, others for USR1).
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-
-
-class Stopped(Exception):
-    """A signal asked for the end; the state is saved."""
-
-    def __init__(self, number: int):
-        super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues")
-        self.exit_code = 130 if number == signal.SIGINT else 143
+from reproduce.stop import Signals, Stopped
 
 
 class Keeper(Callback):
@@ -44,6 +33,7 @@ class Keeper(Callback):
         test_every: int,
         seconds: float,
         done: Callable[[], bool] = lambda: False,
+        signals: Signals | None = None,
     ):
         self.folder, self.recipe_hash, self.done = folder, recipe_hash, done
         self.iterations, self.test_every, self.seconds = iterations, test_every, seconds
@@ -52,11 +42,12 @@ class Keeper(Callback):
         self.began = datetime.now(timezone.utc).isoformat(timespec="seconds")  # its first start
         self.spent = 0.0  # seconds before this start
         self.commit = commit()  # at the start: the tree may move on while a training runs
-        self.signal = 0
+        self.signals = signals or Signals()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
-        decision = self._decide() if trainer.is_global_zero else (None, False, None)
+        shapes = {name: tensor.shape for name, tensor in pl_module.net.state_dict().items()}
+        decision = self._decide(shapes) if trainer.is_global_zero else (None, False, None)
         error, self.was_done, state = trainer.strategy.broadcast(decision)
         if error:
             raise UserError(error)
@@ -68,11 +59,11 @@ class Keeper(Callback):
         trainer.fit_loop.max_epochs = 0 if self.was_done else intervals  # a Lightning epoch: from one test to the next
         self._saved_at = self._entered = time.monotonic()
 
-    def _decide(self) -> tuple[str | None, bool, dict[str, Any] | None]:
+    def _decide(self, shapes: dict[str, Any]) -> tuple[str | None, bool, dict[str, Any] | None]:
         """(error, done, state): the state itself, so that no file needs to be visible to the other processes."""
         try:
             done = self.done()
-            return None, done, None if done else checkpoint.newest(self.folder, self.recipe_hash)
+            return None, done, None if done else checkpoint.newest(self.folder, self.recipe_hash, shapes)
         except UserError as error:
             return str(error), False, None
 
@@ -95,14 +86,7 @@ class Keeper(Callback):
         trainer.datamodule.start_iteration = module.iteration  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # After Lightning's own handlers: those leave with code 0 or 134 and without saving (lightning 2.6).
-        for number in SIGNALS:
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.signal == signal.SIGINT == number:
-            raise KeyboardInterrupt  # a second Ctrl-C does not wait for the iteration to end
-        self.signal = number
+        self.signals.patient = True
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         assert isinstance(pl_module, Classifier)
@@ -116,10 +100,12 @@ class Keeper(Callback):
 
     def _save_when_due(self, trainer: L.Trainer, module: Classifier, last: bool = False) -> None:
         due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.seconds
-        wish = torch.tensor([self.signal, int(due or last)], device=module.device)
+        wish = torch.tensor([self.signals.number, int(due or last)], device=module.device)
         if trainer.world_size > 1:
             wish = trainer.strategy.reduce(wish, reduce_op="max")
         number, save = wish.tolist()
+        if number:
+            self.signals.hold()
         if number or save:
             self.save(trainer, module)
         if number and not last:
@@ -182,5 +168,6 @@ class Progress(Callback):
             "eta_seconds": seconds / made * (self.iterations - module.iteration) if made else None,
             "updated": time.time(),
         }
-        write_json(self.path, report)
+        with suppress(OSError):  # a disk that is full is told by what matters: the next state
+            write_json(self.path, report)
         self.show(report)

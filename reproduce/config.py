@@ -1,6 +1,7 @@
 """Recipe + run + profile + key=value -> one validated, frozen configuration (plain OmegaConf over a typed schema)."""
 
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,9 @@ from reproduce.errors import UserError
 from reproduce.schema import OWN_KEYS, Config, check, flatten
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+RECIPES = ("cifar10", "imagenet")
+DEPTH = 10  # of a configuration file: sections, keys, lists
 
 # How a training is carried out, recorded but not part of what it is. Everything else is the recipe, and hashed.
 EXECUTION_KEYS = {"data.root", "train.compile", "train.channels_last"}
@@ -78,15 +82,31 @@ def one_line(error: Exception) -> str:
 
 @cache
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+    """A configuration file as plain built-ins. Errors: UserError naming the file."""
     try:
-        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError, OSError) as error:
-        raise UserError(f"{path}: {one_line(error)}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: expected `key: value` lines")
+        text = path.read_text(encoding="utf-8")
+        if "${" in text:  # could pull a secret of the environment into a recorded configuration
+            raise ValueError("interpolations (${...}) are not taken here")
+        _check_form(text)
+        tree = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file") from None
+    except Exception as error:  # a damaged file makes yaml and OmegaConf raise nearly anything
+        raise UserError(f"{path}: not a configuration: {one_line(error)}") from None
+    if not isinstance(tree, dict) or not all(isinstance(part, dict) for part in tree.values()):
+        raise UserError(f"{path}: expected `section: {{key: value}}`, in every line of the first level")
     return {str(key): value for key, value in tree.items()}
+
+
+def _check_form(text: str) -> None:
+    """Raises ValueError for what can fill the memory or the stack with a few lines."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not taken here")
+        if depth > DEPTH:
+            raise ValueError(f"nested more than {DEPTH} deep")
 
 
 def runs() -> dict[str, dict[str, Any]]:
@@ -95,14 +115,21 @@ def runs() -> dict[str, dict[str, Any]]:
 
 
 def run_entry(name: str) -> dict[str, Any]:
-    if name not in runs():
+    """A line of runs.yaml. Errors: UserError for a run that is not there, or a line that does not say what it is."""
+    entry, where = runs().get(name), f"{CONFIGS / 'runs.yaml'}: {name}"
+    if entry is None:
         raise UserError(f"{name}: no such run; `python -m reproduce runs` lists them (configs/runs.yaml)")
-    return runs()[name]
+    if entry.get("recipe") not in RECIPES:
+        raise UserError(f"{where}: recipe: {entry.get('recipe')!r} is not one of {', '.join(RECIPES)}")
+    for key in ("seeds", "length"):
+        if not isinstance(entry.get(key, 1), int) or not 1 <= entry.get(key, 1) <= 1000:
+            raise UserError(f"{where}: {key}: {entry[key]!r} is not a number from 1 to 1000")
+    return entry
 
 
 def recipe_of(name: str) -> str:
     """The recipe of a run: cifar10 or imagenet, a file of configs/."""
-    return str(run_entry(name).get("recipe", ""))
+    return str(run_entry(name)["recipe"])
 
 
 def default_seeds(name: str) -> int:
@@ -116,7 +143,7 @@ def _merge(layers: Sequence[tuple[str, dict[str, Any]]]) -> Any:
     for where, tree in layers:
         try:
             merged = OmegaConf.merge(merged, OmegaConf.create(tree))
-        except (OmegaConfBaseException, TypeError, ValueError) as error:
+        except (OmegaConfBaseException, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{where}: {one_line(error)}") from None
     return merged
 
@@ -132,7 +159,7 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"command line: {item.split('=')[0]}: interpolations (${{...}}) are not taken here")
     try:
         tree = OmegaConf.to_container(OmegaConf.from_dotlist(list(items)), resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError) as error:
+    except Exception as error:  # as for a file
         raise UserError(f"command line: {one_line(error)}") from None
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
@@ -146,7 +173,8 @@ def profile_layer(profile: str, recipe: str) -> tuple[str, dict[str, Any]]:
     path = CONFIGS / "profiles" / f"{profile}.yaml"
     parts = _read(path)
     if recipe not in parts:
-        raise UserError(f"--profile {profile}: is made for {', '.join(parts)}, not for {recipe}")
+        made = ", ".join(parts) or "nothing"
+        raise UserError(f"--profile {profile}: is made for {made}, not for {recipe} ({path.name})")
     return f"{path.relative_to(CONFIGS.parent)}: {recipe}", parts[recipe]
 
 

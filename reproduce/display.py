@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from reproduce.record import say
+
 LINE_SECONDS = 30.0
 FIRST_SECONDS = 5.0  # of a training, until its first line
 
@@ -77,4 +79,4 @@ class Display:
         ended = report["iteration"] >= report["iterations"] > iteration
         if (now - when >= LINE_SECONDS and report["iteration"] != iteration) or ended:
             self.told[label] = now, report["iteration"]
-            print(sentence(report), file=sys.stderr, flush=True)
+            say(sentence(report))

@@ -10,3 +10,6 @@ SLURM_CURE = f"python -m pip install {PINS}-e '.[train,slurm]'"
 
 class UserError(Exception):
     """Bad input: one line that names the file or key and the cure. The command line prints it and exits 2."""
+
+    def __init__(self, message: object):
+        super().__init__(" ".join(str(message).split()))  # whatever was pasted into a name or value

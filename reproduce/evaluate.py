@@ -1,5 +1,6 @@
 """Trained or published weights -> their error on every test image, each counted once, under a protocol of the paper."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-from reproduce import measure
+from reproduce import measure, stop
 from reproduce.build import Data, build_data, build_net, environment, on_gpu, set_precision, set_threads
 from reproduce.config import Config, Run
 from reproduce.data.imagenet import ImageNet
@@ -17,7 +18,7 @@ from reproduce.errors import UserError
 from reproduce.nets import published
 from reproduce.outcome import recompute_bn
 from reproduce.protocols import Counts, Member, Protocol, count
-from reproduce.record import RESULTS, RUNS, say, weights_sha256, write_json
+from reproduce.record import RESULTS, RUNS, read_json, say, weights_sha256, write_json
 
 
 def final_weights(run: Run) -> Path:
@@ -29,15 +30,31 @@ def final_weights(run: Run) -> Path:
 
 
 def load_net(run: Run, weights: Path) -> tuple[nn.Module, Run]:
-    """The run's net with the weights of a file, ours or published; for akamaster's layout with its zero-padding."""
+    """The run's net with the weights of a file, ours or published; for akamaster's layout with its zero-padding.
+
+    Errors: UserError for a file that does not fit, that is not what the run's own result was measured on, or, from
+    elsewhere, that holds NaN or infinity (a training of ours that diverged may).
+    """
     layout, state = published.read_state(weights)
+    own = weights == RUNS / run.folder / "final.safetensors"
+    if not own and (bad := next((key for key, value in state.items() if not value.isfinite().all()), None)):
+        raise UserError(f"{weights}: {bad} holds NaN or infinity; get the file again")
     if layout == "akamaster" and run.config.net.zero_padding != "both":
         say(f"{weights}: akamaster's layout: net.zero_padding set to `both`, as its shortcuts pad")
         config = replace(run.config, net=replace(run.config.net, zero_padding="both"))
         run = replace(run, config=config)
     net = build_net(run.config)
     published.load_state(net, layout, state, weights)
+    if own:
+        _check_own(run, weights, net)
     return net, run
+
+
+def _check_own(run: Run, weights: Path, net: nn.Module) -> None:
+    result = RESULTS / run.folder / "result.json"
+    recorded = (read_json(result) or {}).get("weights_sha256")
+    if recorded and weights_sha256(net.state_dict()) != recorded:
+        raise UserError(f"{weights}: not the weights of {result} (another SHA-256); move both away and train again")
 
 
 def open_data(run: Run) -> Data:
@@ -73,6 +90,8 @@ def launch(config: Config) -> Fabric:
         strategy=strategy,
         plugins=environment(config),
     )
+    if fabric.world_size > 1:
+        os.environ |= stop.as_parent()  # the processes that it starts do not outlive this one
     fabric.launch()
     return fabric
 

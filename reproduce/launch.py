@@ -2,21 +2,20 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from types import FrameType
 
-from reproduce import checkpoint
+from reproduce import checkpoint, stop
 from reproduce.config import Run
 from reproduce.display import Display
 from reproduce.errors import UserError
-from reproduce.record import RUNS, cores, is_first_process, say
+from reproduce.lock import lock
+from reproduce.record import RESULTS, RUNS, cores, is_first_process, say, sweep
 
 
 def outside_launcher() -> bool:
@@ -29,13 +28,30 @@ def train_all(runs: Sequence[Run]) -> int:
 
     Returns the exit code: 0, 1 when a run failed, 2 when the user's input was at fault for all of them, 130 or 143.
     """
+    with stop.listening() as signals:
+        try:
+            return _train_all(runs, signals)
+        except stop.Stopped as stopped:  # between two trainings
+            return _stopped(stopped)
+
+
+def _train_all(runs: Sequence[Run], signals: stop.Signals) -> int:
     if outside_launcher():  # the processes of one run must all go through the same list; the first decides for each run
         _check_world(runs[0])
-        return _in_turn(runs)
+        return _in_turn(runs, signals)
     execution = runs[0].config.execution
-    several = len(runs) > 1 and (execution.jobs > 1 or execution.devices * execution.nodes > 1)
     missing = not_done(runs)
-    return (_as_processes if several else _in_turn)(missing) if missing else 0
+    if len(runs) > 1 and missing and (execution.jobs > 1 or execution.devices * execution.nodes > 1):
+        return _as_processes(missing)
+    return _in_turn(missing, signals)
+
+
+def _stopped(stopped: stop.Stopped, label: str = "") -> int:
+    """Say it once, however many processes there are, and give the exit code."""
+    if not is_first_process():
+        return 0  # the first process speaks for all; Lightning kills it when another one leaves with a code of its own
+    say(f"{label}: {stopped}" if label else str(stopped))
+    return stopped.exit_code
 
 
 def _check_world(run: Run) -> None:
@@ -53,16 +69,17 @@ def not_done(runs: Sequence[Run]) -> list[Run]:
 
     done = [run for run in runs if is_done(run)]
     for run in done:
+        tidy(run, done=True)
         say(f"{run.name} seed {run.seed}: done already, results/{run.folder}")
     return [run for run in runs if run not in done]
 
 
-def _in_turn(runs: Sequence[Run]) -> int:
+def _in_turn(runs: Sequence[Run], signals: stop.Signals) -> int:
     codes = []
     for number, run in enumerate(runs, 1):
         label = os.environ.get("REPRODUCE_LABEL") or f"[{number}/{len(runs)}] {run.name} seed {run.seed}"
-        codes.append(_one(run, label))
-        if codes[-1] in (130, 143) or (codes[-1] and outside_launcher()):  # the launcher ends the other processes
+        codes.append(_one(run, label, signals))
+        if codes[-1] in stop.CODES or (codes[-1] and outside_launcher()):  # the launcher ends the other processes
             return codes[-1]
     return verdict(codes)
 
@@ -74,33 +91,50 @@ def verdict(codes: Sequence[int]) -> int:
     return 2 if len(failed) == len(codes) and set(failed) == {2} else 1
 
 
-def _one(run: Run, label: str) -> int:
+def _one(run: Run, label: str, signals: stop.Signals) -> int:
     """Train one run; its trouble becomes one line (the traceback goes to its folder) and an exit code."""
-    from reproduce.callbacks import Stopped
     from reproduce.train import train
 
-    folder = RUNS / run.folder
+    folder, first = RUNS / run.folder, is_first_process()
+    signals.patient = False
     try:
-        held = checkpoint.lock(folder) if is_first_process() else nullcontext()  # one holds it for all
-        with held, Display() as display:
-            train(run, label, display.show)
-        return 0
+        with lock(folder) if first else nullcontext(), Display() as display:  # one holds it for all
+            if first:
+                tidy(run)
+            train(run, label, display.show, signals)
+            if first:
+                tidy(run, done=True)
+        return stop.Stopped(signals.number).exit_code if signals.number else 0
     except UserError as error:
         say(f"{label}: {error}")
         return 2
-    except Stopped as stop:
-        say(f"{label}: {stop}")
-        return stop.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except SystemExit as stop:  # Lightning's own answer to SIGTERM before training has begun
-        return stop.code if isinstance(stop.code, int) and stop.code else 143
+    except stop.Stopped as stopped:
+        return _stopped(stopped, label)
     except Exception as error:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(traceback.format_exc())
+        return _failed(error, run, label)
+
+
+def _failed(error: Exception, run: Run, label: str) -> int:
+    rank = "" if is_first_process() else f"-{os.environ.get('RANK') or os.environ.get('LOCAL_RANK')}"
+    path = RUNS / run.folder / f"error{rank}.txt"
+    with suppress(OSError):
+        path.write_text(traceback.format_exc())
+    if isinstance(error, OSError) and error.filename:
+        say(f"{label}: {error.filename}: {error.strerror}; once that is mended the same command continues")
+    else:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        say(f"{label}: failed: {reason} (all of it in {folder / 'error.txt'})")
-        return 1
+        say(f"{label}: failed: {reason} (all of it in {path})")
+    return 1
+
+
+def tidy(run: Run, done: bool = False) -> None:
+    """Remove what killed writers left, and, of a run that is done, its states and the errors on the way there."""
+    for folder in (RUNS / run.folder, RESULTS / run.folder):
+        sweep(folder)
+    if done:
+        checkpoint.clear(RUNS / run.folder)
+        for path in (RUNS / run.folder).glob("error*.txt"):
+            path.unlink(missing_ok=True)
 
 
 def _as_processes(runs: Sequence[Run]) -> int:
@@ -109,7 +143,7 @@ def _as_processes(runs: Sequence[Run]) -> int:
     jobs = min(runs[0].config.execution.jobs, len(runs))
     running: dict[int, tuple[subprocess.Popen[bytes], Run]] = {}  # slot -> process
     codes: list[int] = []
-    with Display(jobs) as display, _sigterm_as_exception():
+    with Display(jobs) as display:
         try:
             while waiting or running:
                 for slot in range(jobs):
@@ -123,29 +157,23 @@ def _as_processes(runs: Sequence[Run]) -> int:
                     if process.poll() is not None:
                         codes.append(_ended(process, run))
                         del running[slot]
-        except (KeyboardInterrupt, _Terminated) as stop:
-            codes.append(130 if isinstance(stop, KeyboardInterrupt) else 143)
-            for process, _ in running.values():
-                process.terminate()
-            for process, _ in running.values():
-                process.wait()
-    return next((code for code in codes if code in (130, 143)), verdict(codes))
+        except stop.Stopped as stopped:
+            codes.append(_stopped(stopped))
+            _end([process for process, _ in running.values()])
+    return next((code for code in codes if code in stop.CODES), verdict(codes))
 
 
-class _Terminated(Exception):
-    """SIGTERM has come."""
-
-
-@contextmanager
-def _sigterm_as_exception() -> Iterator[None]:
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, on_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """They save and leave by themselves; what has not left by then is killed."""
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + stop.PATIENCE + 1
+    for process in processes:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def command(run: Run, **execution: int) -> list[str]:
@@ -161,7 +189,7 @@ def _start(run: Run, label: str, slot: int, jobs: int) -> "subprocess.Popen[byte
     e = run.config.execution
     threads = e.threads or max(1, cores() // (jobs * e.devices))
     words = command(run, jobs=1, threads=threads)
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}
+    environment = os.environ | stop.as_parent() | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}
     if jobs > 1 and e.nodes == 1 and (gpus := _visible_gpus()):
         own = [gpus[(slot * e.devices + i) % len(gpus)] for i in range(e.devices)]
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)

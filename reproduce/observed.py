@@ -37,8 +37,12 @@ def project() -> str:
 
 
 def has_key() -> bool:
-    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    return bool(os.environ.get("WANDB_API_KEY")) or (netrc.is_file() and "wandb" in netrc.read_text())
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return "wandb" in Path(os.environ.get("NETRC") or Path.home() / ".netrc").read_text()
+    except (OSError, RuntimeError, UnicodeDecodeError):  # RuntimeError: there is no home folder
+        return False
 
 
 def need_key() -> None:

@@ -1,5 +1,11 @@
 """Weights & Biases as an observer: off unless asked for, never asked back, never in the way of a training."""
 
+import http.client
+import os
+import threading
+import urllib.error
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +15,10 @@ from reproduce.config import Run
 from reproduce.observed import AXES, AXIS, LAYER, METRICS, Training, has_key, of_run, project
 from reproduce.record import commit, say
 
-SECONDS = 5  # a server that has not answered by then is not waited for
+SECONDS = 2.5  # a server that has not answered by then is not waited for
+LOGIN_SECONDS = 5  # nor one that answers and then stops
+# wandb's own metadata would hold host, user, e-mail address and command line: no place for what may be secret.
+UNSAID = ("silent", "disable_git", "disable_code", "x_disable_meta", "x_disable_machine_info")
 
 
 def logger(run: Run, folder: Path) -> Logger | None:
@@ -19,14 +28,9 @@ def logger(run: Run, folder: Path) -> Logger | None:
         return None
     training = of_run(run, commit())
     try:
-        return start(training, folder, _mode_without_prompt(mode))
-    except Exception as error:
-        if mode == "offline":
-            _without(error)
-            return None
-    try:  # no server: keep an offline copy, `wandb sync` sends it later
-        say("W&B: no answer from the server; continuing offline")
-        return start(training, folder, "offline")
+        import wandb  # noqa: F401 - one that is missing needs no word about servers
+
+        return start(training, folder, _possible(mode))
     except Exception as error:
         _without(error)
         return None
@@ -36,12 +40,31 @@ def _without(error: Exception) -> None:
     say(f"W&B: not used ({next(iter(str(error).splitlines()), type(error).__name__)})")
 
 
-def _mode_without_prompt(mode: str) -> str:
-    """`online` needs a key that is already there: a batch job must never meet a login prompt."""
-    if mode == "online" and not has_key():
+def _possible(mode: str) -> str:
+    """`online` needs a key that is there already (a batch job must never meet a login prompt) and a server."""
+    if mode != "online":
+        return mode
+    if not has_key():
         say("W&B: no WANDB_API_KEY and no netrc entry; continuing offline (`wandb sync` sends it later)")
         return "offline"
+    if not _answers(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")):
+        say("W&B: no answer from the server; continuing offline (`wandb sync` sends it later)")
+        return "offline"
     return mode
+
+
+def _answers(url: str) -> bool:
+    """Whether a server says anything at all within SECONDS. wandb itself waits for 90 (wandb/wandb#6625, #2039)."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        with suppress(OSError, ValueError, http.client.HTTPException):
+            with suppress(urllib.error.HTTPError):  # an answer, too
+                urllib.request.urlopen(url, timeout=SECONDS).close()
+            answered.set()
+
+    threading.Thread(target=ask, daemon=True).start()  # looking up the name has no time limit of its own
+    return answered.wait(SECONDS)
 
 
 def start(training: Training, folder: Path, mode: str) -> Logger:
@@ -49,7 +72,10 @@ def start(training: Training, folder: Path, mode: str) -> Logger:
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    settings = wandb.Settings(init_timeout=SECONDS, console="off", silent=True, disable_git=True, disable_code=True)
+    settings = wandb.Settings(init_timeout=LOGIN_SECONDS, finish_timeout=LOGIN_SECONDS, finish_timeout_raises=False)
+    for name in UNSAID:
+        setattr(settings, name, True)
+    settings.console = "off"
     folder.mkdir(parents=True, exist_ok=True)
     observer = WandbLogger(
         project=project(),

@@ -6,9 +6,12 @@ import io
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,22 +28,63 @@ PACKAGES = ("torch", "torchvision", "lightning", "omegaconf", "numpy")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: beside its target, flushed to disk, renamed, the folder flushed too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a file whole or not at all: beside its target, flushed to disk, renamed, the folder flushed too.
+
+    Errors: OSError naming the target and the bytes that did not go there (a full disk); what was there before stays.
+    """
+    beside = path.with_name(f".{path.name}.{_me()}.tmp")
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+            _flush(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror} ({len(content):,} bytes to be written)", str(path)) from error
+
+
+def _flush(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def _me() -> str:
+    return f"{os.getpid()}@{socket.gethostname()}"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder. Other machines' files are left for an hour."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if _is_leftover(path):
+                path.unlink(missing_ok=True)
+
+
+def _is_leftover(path: Path) -> bool:
+    pid, _, host = path.name.removesuffix(".tmp").rpartition("@")
+    number = pid.rpartition(".")[2]
+    if host == socket.gethostname() and number.isdigit():
+        return int(number) == os.getpid() or not is_alive(int(number))  # a container may deal out the same pid again
+    return time.time() - path.stat().st_mtime > 3600
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine has that number (or belongs to someone else, who answers for it)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_json(path: Path, value: object) -> None:
@@ -163,4 +207,5 @@ def provenance(
 
 def say(line: str) -> None:
     """One line to the person at the terminal; the results themselves go to files."""
-    print(line, file=sys.stderr, flush=True)
+    with suppress(OSError):  # a terminal or pipe that has gone is no reason to stop
+        print(line, file=sys.stderr, flush=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Each task of a job imports this file: what weighs (torch) is imported where it is used.
 
 WARNED_SECONDS = 300  # from the signal to the time limit: a test that is under way ends, and the state is saved
-SAVING_SECONDS = 240  # of those, until a training that does not end is killed (its last state is there)
+SAVING_SECONDS = 250  # of those, until a training that does not end is killed (its last state is there)
 TIMEOUTS = 1000  # a training may take as many time limits as it needs: each start goes on where the last one ended
 STOPPED = (143, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGUSR2)  # in order, or before there was anything to save
 
@@ -61,7 +61,7 @@ class Training:
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Have a training save its state and wait for its end, inside a signal handler."""
-    process.terminate()
+    process.send_signal(signal.SIGUSR2)  # which has more patience than SIGTERM
     limit = time.monotonic() + SAVING_SECONDS
     while not _has_ended(process.pid):
         if time.monotonic() > limit:
@@ -127,7 +127,7 @@ def _queue() -> set[str]:
 
 def _is_taken(run: "Run", queue: set[str]) -> bool:
     """Whether a run has a job in the queue or is being trained by a process, which is said."""
-    from reproduce import checkpoint
+    from reproduce.lock import lock
     from reproduce.record import RUNS, say
 
     folder = RUNS / run.folder
@@ -137,7 +137,7 @@ def _is_taken(run: "Run", queue: set[str]) -> bool:
         return True
     try:
         if (folder / "lock").exists():
-            with checkpoint.lock(folder):
+            with lock(folder):
                 pass
     except UserError as error:
         say(f"{run.name} seed {run.seed}: {error}; not submitted")

@@ -1,5 +1,6 @@
 """Training one run: net, data and Classifier under Lightning's Trainer, continued, watched and written down."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
-from reproduce import observer
+from reproduce import observer, stop
 from reproduce.build import Data, build_classifier, build_data, build_trainer, on_gpu, set_precision, set_threads
 from reproduce.callbacks import Keeper, Progress
 from reproduce.classifier import Classifier
@@ -63,7 +64,7 @@ def is_done(run: Run) -> bool:
     return True
 
 
-def train(run: Run, label: str, show: Show) -> None:
+def train(run: Run, label: str, show: Show, signals: stop.Signals) -> None:
     """Train a run to its last iteration, from wherever an earlier start left it, and write its result.
 
     Errors: UserError for what the user can repair; Stopped when a signal asked for the end.
@@ -80,10 +81,12 @@ def train(run: Run, label: str, show: Show) -> None:
         return is_done(run)
 
     t, seconds = config.train, config.execution.checkpoint_seconds
-    keeper = Keeper(folder, run.recipe_hash, t.iterations, t.test_every, seconds, done)
+    keeper = Keeper(folder, run.recipe_hash, t.iterations, t.test_every, seconds, done, signals)
     progress = Progress(folder, label, t.iterations, show)
     trainer = build_trainer(config, [Recorder(sink), keeper, progress], sink)
     summary: dict[str, Any] | None = None
+    if trainer.world_size > 1:
+        os.environ |= stop.as_parent()  # the processes that Lightning starts do not outlive this one
     try:
         trainer.fit(module, datamodule=data)
         if trainer.is_global_zero and not keeper.was_done:

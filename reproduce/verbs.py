@@ -255,7 +255,14 @@ def wandb_publish(args: argparse.Namespace) -> int:
 def doctor(args: argparse.Namespace) -> int:
     from reproduce.doctor import diagnose, report
 
-    return report(diagnose())
+    if not args.words:
+        return report(diagnose())
+    found = diagnose("cuda" if "execution.accelerator=gpu" in args.words else None)
+    if any(finding.level == "error" for finding in found):
+        return report(found)  # what is needed cannot be counted without the packages
+    from reproduce.needs import findings
+
+    return report(found + findings(selected(args, all_seeds=True)))
 
 
 def runs(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from reproduce.config import Run, resolve
+from tests.figures import figure, pytest_terminal_summary  # noqa: F401
 
 # The real recipe on the embedded images, shrunk: a ResNet-8 (n = 1) for 12 updates of 8 images, tested at 5, 10 and 12.
 TINY = (

@@ -1,0 +1,64 @@
+"""The figures that the tests of reliability reach, beside those demanded: a table at the end of pytest's output.
+
+A test records one with the fixture `figure`; conftest.py takes both names from here.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from reproduce.errors import UserError
+
+# The same examples every time in `make test`; more of them, and others, in `make test-reliability`.
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
+FUZZ = settings(
+    deadline=None,
+    max_examples=EXAMPLES,
+    derandomize=EXAMPLES <= 20,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+Figure = Callable[..., None]
+NAME = "figure"
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    """figure("T3", "kill -9", reached="20 of 20 identical", demanded="20 of 20")."""
+
+    def record(test: str, what: str, *, reached: object, demanded: object) -> None:
+        record_property(NAME, (test, what, str(reached), str(demanded)))
+
+    return record
+
+
+def refusal(load: Callable[[], object]) -> str | None:
+    """The message with which something is refused, None where it is taken. Any other exception is a fault."""
+    try:
+        load()
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def rows(reports: list[Any]) -> list[tuple[str, ...]]:
+    """(test, what, reached, demanded) of all reports, T2 before T10; repeated lines once."""
+    found = {tuple(value) for report in reports for name, value in report.user_properties if name == NAME}
+    return sorted(found, key=lambda row: (int("".join(filter(str.isdigit, row[0])) or 0), row))
+
+
+def table(found: list[tuple[str, ...]]) -> list[str]:
+    lines = [("test", "what", "reached", "demanded"), *found]
+    widths = [max(len(line[k]) for line in lines) for k in range(4)]
+    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, []) if r.when == "call"]
+    if found := rows(reports):
+        terminalreporter.section("reliability: figures reached and demanded")
+        for line in table(found):
+            terminalreporter.write_line(line)

@@ -1,0 +1,125 @@
+"""Continuing on one and two processes, the same bits from the same seed, and nothing that grows with each save."""
+
+import gc
+import os
+import resource
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reproduce import checkpoint
+from reproduce.build import build_data, build_net
+from reproduce.config import Run
+from reproduce.measure import count_errors, recompute_bn
+from tests.figures import Figure
+from tests.reliability.trainings import KEEP_STATES, WORDS, Training
+
+pytestmark = pytest.mark.reliability
+Make = Callable[..., Run]
+POINTS = (1, 4, 5, 6, 10, 11, 12)  # within an interval, at a test, after it, at the end
+
+
+def continued(tmp_path: Path, points: Sequence[int], processes: int, words: tuple[str, ...] = WORDS) -> int:
+    """At how many of the points a training continues to the same weights and curve."""
+    whole = Training(tmp_path / "whole", words, processes, {KEEP_STATES: "1"})
+    assert set(whole.run()) == {0}, whole.said()
+    identical = 0
+    for point in points:
+        again = Training(tmp_path / f"from-{point}", words, processes)
+        shutil.copytree(whole.place / "runs", again.place / "runs")
+        folder = next(again.place.glob("runs/*/*/*"))
+        for path in [*folder.glob("state-*.pt"), folder / "final.safetensors"]:
+            if path.name != f"state-{point:08d}.pt":
+                path.unlink()
+        assert set(again.run()) == {0}, again.said()
+        assert f"continuing at iteration {point} of" in again.said()
+        identical += again.outcome() == whole.outcome()
+    return identical
+
+
+TWO = (*WORDS, "execution.chunk=2")
+
+
+@pytest.mark.parametrize(
+    ("processes", "points"),
+    [(2, (4, 10)), pytest.param(1, POINTS, marks=pytest.mark.slow), pytest.param(2, POINTS, marks=pytest.mark.slow)],
+)
+def test_every_point_continues_to_the_same_bits(
+    tmp_path: Path, figure: Figure, processes: int, points: tuple[int, ...]
+) -> None:
+    identical = continued(tmp_path, points, processes)
+    what = f"resume at {len(points)} points, {processes} process{'es' * (processes > 1)}"
+    figure("T1", what, reached=f"{identical}/{len(points)} identical", demanded="all")
+    assert identical == len(points)
+
+
+def test_the_same_seed_gives_the_same_bits_in_fresh_processes(tmp_path: Path, figure: Figure) -> None:
+    """And with two threads: the kernels of this size do not divide a sum between threads."""
+    one, two = Training(tmp_path / "one"), Training(tmp_path / "two")
+    assert one.run() == two.run() == [0]
+    assert one.outcome() == two.outcome()
+    figure("T25", "the same seed twice, fresh processes", reached="identical", demanded="identical")
+
+
+def test_saving_and_continuing_leaks_nothing(tmp_path: Path, figure: Figure) -> None:
+    """200 saves and loads: open files, files on disk and memory stay."""
+    state: dict[str, Any] = dict.fromkeys(checkpoint.KEYS) | {"recipe_hash": "x", "net": {"w": torch.zeros(50_000)}}
+
+    def cycles(first: int, last: int) -> tuple[int, int, int]:
+        for iteration in range(first, last):
+            checkpoint.save(tmp_path, state | {"iteration": iteration})
+            assert checkpoint.newest(tmp_path, "x") is not None
+        gc.collect()
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return len(os.listdir("/dev/fd")), len(list(tmp_path.iterdir())), memory  # noqa: PTH208
+
+    files, left, memory = cycles(0, 40)
+    more_files, more_left, more_memory = cycles(40, 200)
+    growth = 100 * (more_memory / memory - 1)
+    reached = f"{more_files - files:+d} open, {more_left - left:+d} on disk, memory {growth:+.1f} %"
+    figure("T31", "200 saves and loads", reached=reached, demanded="+0, +0, below 5 %")
+    assert (more_files, more_left) == (files, left)
+    assert growth < 5
+
+
+def shares(tiny: Make, n: int, processes: int, size: int, net: torch.nn.Module) -> tuple[int, int]:
+    """(errors, images) counted over the shares of so many processes, of the first n test images."""
+    data = build_data(tiny(overrides=["data.subset=11"]).config)
+    data.setup("test")
+    data.test_images, data.test_labels = data.test_images[:n], data.test_labels[:n]  # type: ignore[union-attr,misc,index]
+    parts = [count_errors(net, data.test_batches("cpu", rank, processes, size)) for rank in range(processes)]
+    return sum(int(part.errors) for part in parts), sum(part.n for part in parts)
+
+
+def test_each_image_is_counted_once_whatever_the_shares(tiny: Make, figure: Figure) -> None:
+    """T9 and T10: an empty share is among them (1 image on 2 and 3 processes)."""
+    net, right, cases = build_net(tiny().config), 0, 0
+    for n in (1, 2, 3, 97, 100, 101):
+        alone = shares(tiny, n, 1, 128, net)
+        for processes in (1, 2, 3):
+            for size in (1, 16, 128):
+                cases += 1
+                right += shares(tiny, n, processes, size, net) == alone == (alone[0], n)
+    figure("T9", "images x processes x batch: errors counted", reached=f"{right}/{cases} equal", demanded="54/54")
+    assert right == cases == 54
+
+
+def test_recomputed_statistics_do_not_depend_on_the_order(tiny: Make, figure: Figure) -> None:
+    """Cumulative averages over equal batches: any order gives the same up to rounding."""
+    run = tiny()
+    data = build_data(run.config)
+    data.setup("fit")
+    batches = [data.train_batch(i) for i in range(6)]
+    found = []
+    for order in (batches, batches[::-1]):
+        net = build_net(run.config)
+        recompute_bn(net, order[:1])
+        recompute_bn(net, order)
+        found.append(torch.cat([b.flatten() for name, b in net.named_buffers() if name.endswith(("mean", "var"))]))
+    largest = float((found[0] - found[1]).abs().max())
+    figure("T11", "BN statistics recomputed in another order", reached=f"{largest:.1e}", demanded="1e-6 relative")
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
