@@ -54,8 +54,8 @@ def _nets(runs: list[str], results: Results, registry: Registry) -> list[dict[st
     for i, run in enumerate(runs):
         tint = registry.nets[run]["colour"]
         colours = {name: palette[tint] for name, palette in PALETTES.items()}
-        there = run in results.seeds
-        nets.append({"id": run, "label": label_of(run), "there": there, "on": i < SHOWN, "colours": colours})
+        facts = {"there": run in results.seeds, "on": i < SHOWN, "dashed": registry.nets[run].get("line") == "--"}
+        nets.append({"id": run, "label": label_of(run), **facts, "colours": colours})
     return nets
 
 

@@ -42,7 +42,8 @@
     const redraw = (set) => (value) => { set(value); draw(plot); };
     const nets = data.nets.map((net) => {
       const swatch = element("span", { className: "swatch" });
-      plot.swatches.push(() => { swatch.style.background = tint(net); });
+      const look = (colour) => (net.dashed ? `repeating-linear-gradient(90deg, ${colour} 0 5px, transparent 5px 8px)` : colour);
+      plot.swatches.push(() => { swatch.style.background = look(tint(net)); });
       const label = tick(net.label + (net.there ? "" : " (not run)"), net.on, redraw((on) => { state.nets[net.id] = on; }), swatch);
       label.dataset.net = net.id;
       return label;
