@@ -79,13 +79,17 @@ def _one(run: Run, label: str) -> int:
     from reproduce.train import train
 
     folder = RUNS / run.folder
+    entered = False
     try:
         held = checkpoint.lock(folder) if is_first_process() else nullcontext()  # one holds it for all
         with held, Display() as display:
+            entered = True
             train(run, label, display.show)
         return 0
     except UserError as error:
         say(f"{label}: {error}")
+        if entered:  # else the folder is another training's
+            (folder / "error.txt").write_text(f"{error}\n")
         return 2
     except Stopped as stop:
         say(f"{label}: {stop}")
@@ -181,5 +185,7 @@ def _ended(process: "subprocess.Popen[bytes]", run: Run) -> int:
     if process.returncode:
         log = RUNS / run.folder / "log.txt"
         last = next(reversed(log.read_text(errors="replace").strip().splitlines()), "no word of it")
+        if process.returncode == -signal.SIGKILL:  # it could not say so itself; most often memory was short
+            (log.parent / "error.txt").write_text("killed by SIGKILL\n")
         say(f"{run.name} seed {run.seed}: exit code {process.returncode}: {last} ({log})")
     return abs(process.returncode)
