@@ -17,6 +17,8 @@ SHELL := bash
 ##= SLURM      1: submit each missing training as a SLURM job, and end; again without it to evaluate and render
 ##= PARTITION  of the cluster (default: its own); HOURS per start (24); CPUS per GPU (8); SLURM_ARGS="account=lab mem=256G"
 ##= FOR        table6, fig1, ...: `make doctor FOR=table6` also looks for the disk and memory that it takes
+##= PALETTE    colours of the figures: safe (told apart with any colour vision), paper (those of the paper)
+##= RUNS       compare: run ids of PROFILE; or A and B, two sets of results
 ##= DRY_RUN    1: print runs, hours and disk, train nothing
 ##= TARS       folder of ImageNet's archives (imagenet-prepare); LABELS a list instead of the devkit; MD5=1 checks them
 ##= DECODE     1: check-data decodes every image; IMAGES folder or tar of images for bench-data
@@ -49,7 +51,7 @@ endif
 
 as-it-is:
 	@$(PYTHON) -c 'import sys, importlib.util as u; \
-	lack = ", ".join(m for m in ("jinja2", "matplotlib", "packaging", "pandas", "yaml") if u.find_spec(m) is None); \
+	lack = ", ".join(m for m in ("jinja2", "matplotlib", "packaging", "pandas", "plotly", "yaml") if u.find_spec(m) is None); \
 	sys.exit("$(PYTHON) lacks " + lack + ": leave that environment and make will make .venv, or complete it: " \
 	  "$(PYTHON) -m pip install -c constraints.txt -e .[dev]" if lack else 0)'
 
@@ -67,7 +69,8 @@ JOB       = $(strip $(if $(PARTITION),--partition '$(PARTITION)') $(if $(HOURS),
 FOLDER    = $(if $(strip $(RECIPE)),$$($(REPRODUCE) profile-name $$runs --profile $(PROFILE) $(strip $(RECIPE))),$(PROFILE))
 
 # $(call render,ARTEFACT...): ours beside the paper's, from results/ alone.
-render = folder=$(FOLDER) || exit; $(PAPER) render $(1) --profile "$$folder"
+render = folder=$(FOLDER) || exit; $(PAPER) render $(1) --profile "$$folder"$(PAINT)
+PAINT  = $(if $(PALETTE), --palette $(PALETTE))
 
 # $(call reproduce,COMMAND THAT PRINTS RUN IDS,ARTEFACT...[,VERBS]): train the runs, measure them by VERBS, render. A verb may name its
 # protocol, as evaluate:10-crop. A failed run (exit code 1) stops neither the other runs nor the page, but the exit code tells; anything else (bad input, a signal) stops.
@@ -152,6 +155,9 @@ report: $(INSTALLED) ## Every table and figure of PROFILE, from results/
 	@$(call render,all)
 check: $(INSTALLED)  ## Measured against the paper, within tolerance, and every claim; fails where one fails
 	@folder=$(FOLDER) || exit; $(PAPER) check --profile "$$folder"
+compare: $(INSTALLED) ## RUNS="a b" of PROFILE, or A=results/short B=results/paper: errors, curves, configuration side by side
+	@$(if $(RUNS),folder=$(FOLDER) || exit; $(PAPER) compare $(RUNS) --profile "$$folder",$(if $(and $(A),$(B)),$(PAPER) compare '$(A)' '$(B)', \
+	  echo 'compare: name RUNS="a b", or A=results/short B=results/paper' >&2; exit 2))$(PAINT)
 plan: $(INSTALLED)   ## What all trainings of the paper would take: runs, hours, disk
 	@runs=$$($(REPRODUCE) runs) || exit; $(REPRODUCE) plan $$runs $(OPTIONS)
 status: $(INSTALLED) ## How far the runs of PROFILE are
@@ -234,4 +240,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures help demo doctor imagenet-prepare check-data bench-data report check plan status dashboard wandb-publish test test-all test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures help demo doctor imagenet-prepare check-data bench-data report check compare plan status dashboard wandb-publish test test-all test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from paper_tables.registry import Artefact, UserError, load
+from paper_tables.registry import Artefact, Registry, UserError, load
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,7 +25,6 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("artefacts", nargs="+", metavar="ARTEFACT")
     render = verbs.add_parser("render", help="write the report and print the named artefacts (all: the headline)")
     render.add_argument("artefacts", nargs="+", metavar="ARTEFACT|all")
-    render.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
     check = verbs.add_parser("check", help="measured against paper, and every claim; exit 1 where one fails")
     headline = verbs.add_parser("headline", help="the headline as Markdown")
     readme = verbs.add_parser("readme", help="put headline and benchmarks between the markers of a Markdown file")
@@ -33,10 +33,17 @@ def parser() -> argparse.ArgumentParser:
     speed = verbs.add_parser("speed", help="what a benchmark measured, as a table")
     speed.add_argument("benchmark", choices=["step", "loader"])
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
-    compare = verbs.add_parser("compare", help="two sets of results: the points their curves have in common")
-    compare.add_argument("other", metavar="PROFILE", help="B; --profile names A")
+    compare = verbs.add_parser(
+        "compare", help="runs, or two sets of results, side by side: errors, curves, configuration"
+    )
+    compare.add_argument(
+        "what", nargs="+", metavar="RUN|SET", help="runs of --profile; or A B; or B alone, --profile being A"
+    )
     artefacts = verbs.add_parser("artefacts", help="the trained artefacts as JSON: <report>/<profile>/artefacts.json")
-    artefacts.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
+    for verb in (render, compare, artefacts):
+        verb.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
+    for verb in (render, compare):
+        verb.add_argument("--palette", choices=["safe", "paper"], default="safe", help="colours of the figures (safe)")
     for verb in (render, check, headline, readme, compare, artefacts):
         verb.add_argument("--profile", default="paper", help="which results (paper)")
         verb.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
@@ -78,7 +85,7 @@ def _render(options: argparse.Namespace) -> int:
     from paper_tables import commands, headline, report, results
     from paper_tables.tables import artefact_table
 
-    registry = load()
+    registry = replace(load(), palette=options.palette)
     artefacts = registry.select(options.artefacts)
     found = results.read(options.results, registry.check_profile(options.profile, options.results))
     page = report.build(found, registry, options.report)
@@ -154,13 +161,26 @@ def _speed(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from paper_tables import results
-    from paper_tables.compare import compare
+    """Runs of one profile, or two sets of results; a set is a profile or its folder."""
+    from paper_tables import comparison, results
 
-    registry = load()
-    names = (options.profile, options.other)
-    table = compare(*(results.read(options.results, registry.check_profile(p, options.results)) for p in names))
-    print(f"{table.caption}\n\n{table.markdown()}", end="")
+    registry = replace(load(), palette=options.palette)
+    words = options.what
+    if all(word in registry.nets for word in words):
+        if len(words) < 2:
+            raise UserError(f"compare {words[0]}: name at least two runs")
+        found = results.read(options.results, registry.check_profile(options.profile, options.results))
+        made = comparison.of_runs(words, found, registry)
+    else:
+        pair = words if len(words) > 1 else [options.profile, *words]
+        if len(pair) != 2 or any(word in registry.nets for word in pair):
+            raise UserError("compare: name runs, or two sets of results (a profile or its folder), not both")
+        a, b = (results.read(*_set(word, options.results, registry)) for word in pair)
+        made = comparison.of_sets(a, b, (pair[0], pair[1]), registry)
+        assert made.points is not None
+        print(f"{made.points.caption}\n\n{made.points.markdown()}")
+    print(comparison.text(made))
+    print(f"page: {comparison.write(made, options.report)}")
     return 0
 
 
@@ -171,6 +191,16 @@ def _artefacts(options: argparse.Namespace) -> int:
     found = results.read(options.results, registry.check_profile(options.profile, options.results))
     print(artefacts.write(found, registry, options.report))
     return 0
+
+
+def _set(word: str, root: Path, registry: Registry) -> tuple[Path, str]:
+    """results/short or short -> (results, short). Raises UserError."""
+    path = Path(word)
+    if len(path.parts) > 1:
+        if not path.is_dir():
+            raise UserError(f"{word}: there is no such folder of results")
+        return path.parent, path.name
+    return root, registry.check_profile(word, root)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -15,24 +17,41 @@ from matplotlib.lines import Line2D
 from paper_tables import figures
 from paper_tables.measure import measure
 from paper_tables.readings import words_for
-from paper_tables.registry import Artefact, Registry, label_of
+from paper_tables.registry import Artefact, Cell, Registry, label_of
 from paper_tables.results import Results, Seed
+
+TWO_PANELS = (8.6, 4.3)  # inches: a figure of training and test error
 
 
 def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Figure, figures.Drawing]:
     """The figure of an artefact with `panels`; a panel in which nothing was run says so."""
     panels = artefact.spec["panels"]
     figure, axes = plt.subplots(1, len(panels), figsize=artefact_size(artefact), squeeze=False)
+    frame = frame_of(artefact, results, registry)
+    for ax, panel in zip(axes[0], panels, strict=True):
+        _panel(ax, panel, artefact, results, registry, frame.share, frame.top)
+    figures.footline(figure, results, figures.conditions(frame.seeds, registry))
+    notes = notes_of(panels[0], frame.full, frame.share, frame.top)
+    return figure, figures.Drawing(
+        alt_text(artefact, results, registry), notes, figures.marks_words(results, frame.full)
+    )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the panels share: the paper's length and our part of it, the upper end of the y axis in percent."""
+
+    seeds: list[Seed]
+    full: int
+    share: float
+    top: float
+
+
+def frame_of(artefact: Artefact, results: Results, registry: Registry) -> Frame:
     seeds = [s for run in artefact.named_runs() for s in results.seeds.get(run, []) if s.curve is not None]
     full = registry.length(artefact.named_runs()[0])
     budget = max((int(s.result["iterations"]) for s in seeds), default=full)
-    share = budget / full
-    tops = [top_of(panel, results, budget) for panel in panels]
-    for ax, panel in zip(axes[0], panels, strict=True):
-        _panel(ax, panel, artefact, results, registry, share, max(tops))
-    figures.footline(figure, results, figures.conditions(seeds, registry))
-    notes, marks = notes_of(panels[0], full, share, max(tops)), figures.marks_words(results, full)
-    return figure, figures.Drawing(alt_text(artefact, results, registry), notes, marks)
+    return Frame(seeds, full, budget / full, max(top_of(panel, results, budget) for panel in artefact.spec["panels"]))
 
 
 def artefact_size(artefact: Artefact) -> tuple[float, float]:
@@ -122,15 +141,15 @@ def _line(
 ) -> None:
     x, mean, std = curve.index.to_numpy() / unit, curve["mean"].to_numpy(), curve["std"].to_numpy()
     tint = figures.colour(run, registry)
-    ax.plot(x, mean, color=tint, zorder=4 if series == "test_error" else 3, **pen(series, panel))
+    ax.plot(x, mean, color=tint, zorder=4 if series == "test_error" else 3, **pen(series, panel, run, registry))
     if std.any():
         ax.fill_between(x, mean - std, mean + std, color=tint, alpha=0.18, linewidth=0, zorder=2)
 
 
-def pen(series: str, panel: dict[str, Any]) -> dict[str, Any]:
-    """How the paper draws a kind of error in a panel: line style and width in points."""
+def pen(series: str, panel: dict[str, Any], run: str = "", registry: Registry | None = None) -> dict[str, Any]:
+    """How a line is drawn: matplotlib's linestyle and linewidth."""
     if len(panel["series"]) == 1:  # Figure 1 has one kind of error in each panel
-        return {"linestyle": "-", "linewidth": 1.6}
+        return {"linestyle": registry.nets[run].get("line", "-") if registry else "-", "linewidth": 1.6}
     if series == "train_error":  # thin, and dashed in Figure 6
         return {"linestyle": "-" if panel.get("thin") == "solid" else (0, (4, 2)), "linewidth": 0.9}
     return {"linestyle": "-", "linewidth": 2.0}
@@ -143,12 +162,17 @@ def _marks(
 
     Circles for test, squares for training error, a triangle where it only gives a bound.
     """
+    for cell, series, x in mark_places(panel, artefact, scale):
+        shape = {"below": "v", "above": "^"}.get(cell.bound or "", "o" if series == "test_error" else "s")
+        figures.mark(ax, x, cell.paper, cell.pm or 0.0, figures.colour(cell.run, registry), results, shape)
+
+
+def mark_places(panel: dict[str, Any], artefact: Artefact, scale: float) -> Iterator[tuple[Cell, str, float]]:
+    """(reading, its series, x) of each of the paper's readings in a panel; `scale` turns its 10^4 iterations into x."""
     for cell in artefact.readings():
         series = "test_error" if cell.metric == "plateau_error" else cell.metric
         if cell.run in panel["curves"] and series in panel["series"]:
-            x = float(artefact.spec.get("marks_at", {}).get(cell.metric, panel["x"][1])) * scale
-            shape = {"below": "v", "above": "^"}.get(cell.bound or "", "o" if series == "test_error" else "s")
-            figures.mark(ax, x, cell.paper, cell.pm or 0.0, figures.colour(cell.run, registry), results, shape)
+            yield cell, series, float(artefact.spec.get("marks_at", {}).get(cell.metric, panel["x"][1])) * scale
 
 
 def _off_scale(ax: Axes, panel: dict[str, Any], results: Results) -> None:

@@ -1,8 +1,9 @@
-"""Draws the figures in the paper's form and colours, each once; saves .svg, .png and .pdf with fixed bytes."""
+"""Draws the figures in the paper's form, each once; saves .svg, .png and .pdf with fixed bytes."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,37 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paper_tables.measure import Conditions, conditions_of
+from paper_tables.palette import PALETTES
 from paper_tables.registry import Artefact, Registry
 from paper_tables.results import Results, Seed
 
 STYLE = Path(__file__).with_name("style.mplstyle")
-COLOURS = {"olive": "#b8b000", "cyan": "#00b4c0", "green": "#00802b", "red": "#e8000b", "black": "#000000"}
-COLOURS |= {"magenta": "#c800b4", "grey": "#808080"}
+SCREEN = 96.0  # pixels of the page per inch of a figure
 # PDF needs its keys set to None to leave the dates out; the others name a default that would carry a version or a date.
 METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def _png(figure: Figure, file: io.BytesIO) -> None:
+    figure.set_dpi(plt.rcParams["savefig.dpi"])
+    FigureCanvasAgg(figure).print_png(file, metadata=METADATA["png"])
+
+
+# Each backend is called directly: `savefig` would draw everything a second time for each format.
+WRITERS: dict[str, Callable[[Figure, io.BytesIO], object]] = {
+    "svg": lambda figure, file: FigureCanvasSVG(figure).print_svg(file, metadata=METADATA["svg"]),
+    "pdf": lambda figure, file: FigureCanvasPdf(figure).print_pdf(file, metadata=METADATA["pdf"]),
+    "png": _png,
 }
 
 
@@ -38,6 +55,16 @@ class Drawing:
     notes: list[str]
     marks: str = ""
     size: tuple[float, float] = (0, 0)  # inches
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """On a screen, where a figure of the paper's size would be small."""
+        return int(self.size[0] * SCREEN), int(self.size[1] * SCREEN)
+
+    @property
+    def shape(self) -> str:
+        """wide and tall figures scroll on a narrow screen."""
+        return "wide" if self.pixels[0] > 1150 else "tall" if self.pixels[1] > 1150 else ""
 
 
 def draw(artefact: Artefact, results: Results, registry: Registry, folder: Path) -> Drawing:
@@ -53,14 +80,15 @@ def draw(artefact: Artefact, results: Results, registry: Registry, folder: Path)
     return replace(drawing, size=(float(width), float(height)))
 
 
-def save(figure: Figure, stem: Path) -> None:
-    """The figure in three formats, each file whole or not at all."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    figure.canvas.draw()  # the layout, once for the three formats
+def save(figure: Figure, stem: Path, formats: Iterable[str] = tuple(METADATA)) -> None:
+    """The figure in the named formats (all), each file whole or not at all."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)  # once for all formats
     figure.set_layout_engine("none")
-    for suffix, metadata in METADATA.items():
+    for suffix in formats:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix, metadata=metadata)
+        WRITERS[suffix](figure, buffer)
         write(stem.with_suffix(f".{suffix}"), buffer.getvalue())
     plt.close(figure)
 
@@ -74,7 +102,7 @@ def write(path: Path, content: bytes | str) -> None:
 
 
 def colour(run: str, registry: Registry) -> str:
-    return COLOURS[registry.nets[run]["colour"]]
+    return PALETTES[registry.palette][registry.nets[run]["colour"]]
 
 
 def conditions(seeds: list[Seed], registry: Registry) -> Conditions | None:

@@ -114,6 +114,7 @@ class Registry:
     lengths: dict[str, int]
     batches: dict[str, int]
     default_tolerance: float
+    palette: str = "safe"  # or paper: the colours that figures are drawn in
 
     def find(self, name: str) -> Artefact:
         """The artefact of that name or target. Raises UserError for any other word."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from paper_tables import figures, headline
-from paper_tables.claims import Verdict, judge_claims
+from paper_tables import assets, figures, headline
+from paper_tables.claims import Verdict, judge_claims, runs_of
 from paper_tables.commands import make_command, missing_commands, state_of
+from paper_tables.front import claim_groups, claims_table, lead, run_rows, tone
 from paper_tables.measure import Conditions, conditions_of
-from paper_tables.registry import Artefact, Registry
+from paper_tables.plots import plot_of
+from paper_tables.registry import Artefact, Registry, label_of
 from paper_tables.results import Results, Seed
+from paper_tables.run_pages import run_page
+from paper_tables.run_tables import provenance_of
 from paper_tables.table import Table
 from paper_tables.tables import artefact_table
 
@@ -35,6 +39,8 @@ class Section:
     state: str  # the chip beside the title
     as_paper: bool
     notes: list[str]  # of the table, without its protocol
+    plot: dict[str, Any] | None = None  # the curves as data
+    runs: list[str] = field(default_factory=list)  # those with a page
 
 
 def build(results: Results, registry: Registry, report: Path) -> Path:
@@ -50,7 +56,21 @@ def build(results: Results, registry: Registry, report: Path) -> Path:
     page = _page(sections, verdicts, results, registry)
     figures.write(folder / "REPORT.md", render("REPORT.md.j2", page))
     figures.write(folder / "index.html", render("index.html.j2", page))
+    _write_runs(results, registry, folder)
+    assets.write(folder)
     return folder / "index.html"
+
+
+def _write_runs(results: Results, registry: Registry, folder: Path) -> None:
+    """<folder>/runs/<run>.html for each run that has a finished training."""
+    runs = [run for run in registry.nets if run in results.seeds]
+    for run in runs:
+        conditions = conditions_of(results.seeds[run], registry)
+        caveat = headline.caveat({run.partition("-")[0]: conditions}, results.profile)
+        page = run_page(run, results, registry, folder / "runs")
+        context = {"page": page, "others": runs, "conditions": str(conditions), "caveat": caveat, "root": "../"}
+        context |= {"profile": results.profile, "label": label_of}
+        figures.write(folder / "runs" / f"{run}.html", render("run.html.j2", context))
 
 
 def _section(artefact: Artefact, results: Results, registry: Registry, folder: Path) -> Section:
@@ -72,26 +92,14 @@ def _section(artefact: Artefact, results: Results, registry: Registry, folder: P
         conditions=conditions,
         state=state_of(artefact, results),
         as_paper=results.profile == "paper" and conditions is not None and conditions.as_paper,
+        plot=plot_of(artefact, results, registry),
+        runs=[run for run in artefact.named_runs() if run in results.seeds],
     )
 
 
 def why_not(artefact: Artefact) -> str:
     """The words in front of the reason why an artefact has no numbers of ours."""
     return "Nothing to train" if artefact.status == "no training" else f"Not run, {artefact.status}"
-
-
-def claims_table(verdicts: list[Verdict], conditions: str) -> Table:
-    """Every claim under its section; `conditions`: what the measured ones rest on."""
-    columns = ["claim", "verdict", "numbers", "margin", "section"]
-    rows: list[list[str] | str] = []
-    for title, section in (("ImageNet (Sec. 4.1)", "4.1"), ("CIFAR-10 (Sec. 4.2)", "4.2")):
-        those = [v for v in verdicts if str(v.claim["section"]).startswith(section)]
-        rows += [title, *([str(v.claim["text"]), v.word, v.numbers, v.margin, str(v.claim["section"])] for v in those)]
-    caption, notes = (
-        "Sentences of Sec. 4.1 and 4.2 that can be checked",
-        ["An ordering closer than its margin is undecided."],
-    )
-    return Table("claims", caption, columns, rows, frozenset({1}), notes, conditions=conditions)
 
 
 def write_table(table: Table, folder: Path) -> None:
@@ -102,33 +110,9 @@ def write_table(table: Table, folder: Path) -> None:
     figures.write(folder / f"{table.name}.html", render("table.html.j2", {"table": table}))
 
 
-def provenance_row(seed: Seed) -> list[str]:
-    """One line of provenance, as COLUMNS below names it."""
-    p, data = seed.provenance, seed.provenance["data"]
-    versions = p.get("versions") if isinstance(p.get("versions"), dict) else {}
-    commit = f"{str(p.get('commit') or 'unknown')[:10]}{' + changes' if p.get('dirty') else ''}"
-    hours = p.get("hours")
-    return [
-        seed.run,
-        str(seed.seed),
-        f"{seed.result['iterations']:,}",
-        str(data.get("description", data.get("source", ""))),
-        data["fingerprint"].removeprefix("sha256:")[:12],
-        p["precision"],
-        str(p.get("device", "")),
-        f"{p.get('processes', '?')} x {p.get('threads', '?')}",
-        str(p.get("bn_group", "")),
-        f"{hours:.2f}" if isinstance(hours, int | float) else "",
-        str(p.get("resumed", "")),
-        commit,
-        str((versions or {}).get("torch", "")),
-        str(p.get("recipe_hash", ""))[:12],
-        str(p.get("command", "")),
-    ]
-
-
-PROVENANCE = ["run", "seed", "iterations", "data", "fingerprint", "precision", "device", "processes x threads"]
-PROVENANCE += ["BN group", "hours", "resumed", "commit", "torch", "recipe", "command"]
+def pasted(table: Table) -> dict[str, str]:
+    """What the copy buttons hold."""
+    return {"Markdown": table.markdown_file(), "LaTeX": table.latex(), "CSV": table.csv()}
 
 
 def _page(sections: list[Section], verdicts: list[Verdict], results: Results, registry: Registry) -> dict[str, Any]:
@@ -149,8 +133,17 @@ def _page(sections: list[Section], verdicts: list[Verdict], results: Results, re
         "sections": sections,
         "skipped": results.skipped,
         "why": lambda section: why_not(section.artefact),
-        "provenance_columns": PROVENANCE,
-        "provenance_row": provenance_row,
+        "provenance_columns": list(provenance_of(results.all_seeds[0])) if results.all_seeds else [],
+        "provenance_row": lambda seed: list(provenance_of(seed).values()),
+        "root": "",
+        "lead": lead([section.state for section in sections], verdicts),
+        "glance": {s.artefact.name: s.drawing for s in sections if s.drawing},
+        "claim_groups": claim_groups(verdicts),
+        "evidence": lambda verdict: [(run, run in results.seeds) for run in runs_of(verdict.claim)],
+        "runs": run_rows(results, registry),
+        "label": label_of,
+        "pasted": pasted,
+        "tone": tone,
     }
 
 

@@ -130,9 +130,15 @@ class Progress(Callback):
     """Says now and then how far a training is: in progress.json for `status` and other jobs, and through `show`."""
 
     def __init__(
-        self, folder: Path, label: str, iterations: int, show: Callable[[dict[str, Any]], None], seconds: float = 2.0
+        self,
+        folder: Path,
+        label: str,
+        iterations: int,
+        show: Callable[[dict[str, Any]], None],
+        seconds: float = 2.0,
+        spent: Callable[[], float] = lambda: 0.0,  # seconds of training, those before a continuation counted in
     ):
-        self.path, self.label, self.iterations = folder / "progress.json", label, iterations
+        self.path, self.label, self.iterations, self.spent = folder / "progress.json", label, iterations, spent
         self.show, self.seconds = show, seconds
         self._shown_at = 0.0
 
@@ -140,6 +146,7 @@ class Progress(Callback):
         assert isinstance(pl_module, Classifier)
         self._began = (time.monotonic(), pl_module.iteration)
         self._batch = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        self._devices = trainer.world_size
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         assert isinstance(pl_module, Classifier)
@@ -166,6 +173,8 @@ class Progress(Callback):
             "test_error": last.get("test_error"),
             "images_per_second": made * self._batch / seconds if made else None,
             "eta_seconds": seconds / made * (self.iterations - module.iteration) if made else None,
+            "hours": round(self.spent() / 3600, 4),
+            "devices": self._devices,
             "updated": time.time(),
         }
         with suppress(OSError):  # a disk that is full is told by what matters: the next state

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -97,8 +98,10 @@ def _one(run: Run, label: str, signals: stop.Signals) -> int:
 
     folder, first = RUNS / run.folder, is_first_process()
     signals.patient = False
+    entered = False
     try:
         with lock(folder) if first else nullcontext(), Display() as display:  # one holds it for all
+            entered = True
             if first:
                 tidy(run)
             train(run, label, display.show, signals)
@@ -107,6 +110,9 @@ def _one(run: Run, label: str, signals: stop.Signals) -> int:
         return stop.Stopped(signals.number).exit_code if signals.number else 0
     except UserError as error:
         say(f"{label}: {error}")
+        if entered:  # else the folder is another training's
+            with suppress(OSError):
+                (folder / "error.txt").write_text(f"{error}\n")
         return 2
     except stop.Stopped as stopped:
         return _stopped(stopped, label)
@@ -216,5 +222,7 @@ def _ended(process: "subprocess.Popen[bytes]", run: Run) -> int:
     if process.returncode:
         log = RUNS / run.folder / "log.txt"
         last = next(reversed(log.read_text(errors="replace").strip().splitlines()), "no word of it")
+        if process.returncode == -signal.SIGKILL:  # it could not say so itself; most often memory was short
+            (log.parent / "error.txt").write_text("killed by SIGKILL\n")
         say(f"{run.name} seed {run.seed}: exit code {process.returncode}: {last} ({log})")
     return abs(process.returncode)

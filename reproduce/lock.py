@@ -60,6 +60,15 @@ def lock(folder: Path) -> Iterator[None]:
                 _write(file, "")
 
 
+def holder(folder: Path) -> Owner | None:
+    """Who holds a run's folder, as its lock says; nobody where there is none."""
+    try:
+        with (folder / "lock").open() as file:
+            return _owner(file)
+    except OSError:
+        return None
+
+
 def _ask(file: IO[str]) -> tuple[bool | None, Owner | None]:
     """Whether the kernel gives the lock, and who had it. The loader workers of a killed owner keep it for seconds."""
     end = time.monotonic() + ORPHAN_SECONDS

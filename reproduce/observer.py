@@ -128,4 +128,4 @@ def server() -> Any:
     """W&B's own reading interface (`wandb.Api`); what goes wrong is the caller's to tell."""
     import wandb
 
-    return wandb.Api(timeout=4 * SECONDS)
+    return wandb.Api(timeout=4 * LOGIN_SECONDS)

@@ -1,11 +1,8 @@
-"""What a command would do and how far the runs are: hours and disk beforehand, a line a run. Trains nothing."""
+"""What a command would do: hours and disk beforehand, a line a run. Trains nothing."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -13,11 +10,7 @@ from torch.nn.functional import cross_entropy
 from reproduce import count
 from reproduce.build import build_net, image_size, on_gpu, set_threads
 from reproduce.config import Run
-from reproduce.display import duration, percent
-from reproduce.record import RESULTS, RUNS
 from reproduce.train import is_done
-
-STALE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -83,32 +76,3 @@ def plan(runs: Sequence[Run]) -> str:
         "(device-hours, from a few timed steps of ResNet-20 or ResNet-18; tests and reading of images not counted)"
     )
     return "\n".join(lines)
-
-
-def status(runs: Sequence[Run]) -> str:
-    """One line a run: done, running, interrupted, failed or not run."""
-    return "\n".join(f"{run.name:32} seed {run.seed}  {state(run)}" for run in runs)
-
-
-def state(run: Run) -> str:
-    result = _json(RESULTS / run.folder / "result.json")
-    if result:
-        metrics = result.get("metrics", {})
-        return f"done: test error {percent(metrics.get('test_error'))}, {result.get('provenance', {}).get('hours')} h"
-    progress = _json(RUNS / run.folder / "progress.json")
-    error = RUNS / run.folder / "error.txt"
-    if progress:
-        at = f"iteration {progress['iteration']}/{progress['iterations']}"
-        at += f", training error {percent(progress['train_error'])}"
-        if time.time() - progress["updated"] < STALE_SECONDS:
-            return f"running: {at}, ETA {duration(progress['eta_seconds'])}"
-        return f"{'failed' if error.is_file() else 'interrupted'}: {at}; the same command continues"
-    return f"failed: {error.read_text().strip().splitlines()[-1]}" if error.is_file() else "not run"
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None

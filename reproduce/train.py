@@ -82,7 +82,7 @@ def train(run: Run, label: str, show: Show, signals: stop.Signals) -> None:
 
     t, seconds = config.train, config.execution.checkpoint_seconds
     keeper = Keeper(folder, run.recipe_hash, t.iterations, t.test_every, seconds, done, signals)
-    progress = Progress(folder, label, t.iterations, show)
+    progress = Progress(folder, label, t.iterations, show, spent=lambda: keeper.seconds_in_all)
     trainer = build_trainer(config, [Recorder(sink), keeper, progress], sink)
     summary: dict[str, Any] | None = None
     if trainer.world_size > 1:

@@ -138,12 +138,35 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def status(args: argparse.Namespace) -> int:
+def _runs_of(profile: str) -> list[str]:
+    """The runs of the paper that a profile is made for. Errors: UserError when there is no such profile."""
     from reproduce import config
-    from reproduce.plan import status
 
-    args.words = [word for word in args.words if "=" not in word] or list(config.runs())
-    print(status(selected(args, all_seeds=True)))
+    made: dict[str, bool] = {}
+    for recipe in dict.fromkeys(map(config.recipe_of, config.runs())):
+        try:
+            made[recipe] = bool(config.profile_layer(profile, recipe))
+        except UserError:
+            made[recipe] = False
+    return [name for name in config.runs() if made[config.recipe_of(name)]] or list(config.runs())
+
+
+def status(args: argparse.Namespace) -> int:
+    """A table, and report/status.html. Runs that are named, or all of them."""
+    import time
+
+    from reproduce import status
+    from reproduce.record import write_bytes
+    from reproduce.status_page import page
+
+    overrides = [word for word in args.words if "=" in word]
+    args.words = ([word for word in args.words if "=" not in word] or _runs_of(args.profile)) + overrides
+    runs, now = selected(args, all_seeds=True), time.time()
+    found = status.states(runs, now)
+    print(status.text(found))
+    path = Path("report") / "status.html"
+    write_bytes(path, page(found, runs[0].profile, now).encode())
+    print(f"page: {path}")
     return 0
 
 

@@ -65,9 +65,11 @@ def test_plan_and_status_read_only(capsys: pytest.CaptureFixture[str], tmp_path:
     plan = capsys.readouterr().out
     assert plan.count("cifar10-resnet-110") == 5  # seeds
     assert "total:" in plan
-    assert main(["status", "--profile", "smoke"]) == 0
-    assert capsys.readouterr().out.count("not run") == 28  # 23 runs and five seeds of ResNet-110
     assert list(tmp_path.iterdir()) == []
+    assert main(["status", "--profile", "smoke"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("  not run  ") == 28  # 24 runs, and four more seeds of ResNet-110
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == ["report/status.html"]
 
 
 def test_profile_name_says_where_results_go(capsys: pytest.CaptureFixture[str]) -> None:

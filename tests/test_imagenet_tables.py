@@ -375,7 +375,7 @@ def test_both_recipes_of_a_profile_are_named(tree: Path, tmp_path: Path) -> None
 def test_the_page_shows_diagrams_bars_and_both_sections_of_claims(report: Path) -> None:
     page = (report / "index.html").read_text()
     for name in ("fig2", "fig3", "fig4", "fig5", "table3"):
-        assert f'<img src="figures/{name}.svg"' in page
+        assert f' src="figures/{name}.svg"' in page
         assert f"](figures/{name}.svg)" in (report / "REPORT.md").read_text()
     assert '<figure class="tall">' in page
     assert "ImageNet (Sec. 4.1)" in page

@@ -448,15 +448,55 @@ def test_the_report_holds_every_artefact_as_page_markdown_and_files(report: Path
     assert len({len(row) for row in rows}) == 1
 
 
-def test_the_page_needs_no_network_and_no_script(report: Path) -> None:
+def test_no_page_needs_a_network_and_every_file_it_names_is_there(report: Path) -> None:
+    pages = [report / "index.html", *sorted((report / "runs").glob("*.html"))]
+    assert len(pages) == 1 + 12
+    for path in pages:
+        page = path.read_text()
+        assert not re.search(r"https?://|@import|<link", page)
+        for link in re.findall(r'(?:src|href)="([^"#]+)', page):
+            assert (path.parent / link).is_file(), link
+        ids = re.findall(r' id="([^"]+)"', page)
+        assert len(ids) == len(set(ids))
+        assert set(re.findall(r'href="#([^"]+)"', page)) <= {*ids}
+        assert all(len(alt) > 20 for alt in re.findall(r'<img[^>]* alt="([^"]*)"', page))
+        assert page.count("<img") == page.count(" alt=")
+
+
+def test_without_scripts_the_page_shows_the_printed_figures_and_every_number(report: Path) -> None:
+    page = re.sub(r"<script.*?</script>", "", (report / "index.html").read_text(), flags=re.DOTALL)
+    assert [name for name in ("fig1", "fig4", "fig6", "fig7") if f'src="figures/{name}.svg"' not in page] == []
+    assert "6.43 best (6.62 ± 0.14, n = 5)" in page
+
+
+def test_a_figures_data_are_every_seeds_curve_the_mean_and_the_papers_readings(report: Path, full: Path) -> None:
     page = (report / "index.html").read_text()
-    assert not re.search(r"<script|https?://|@import|<link", page)
-    for link in re.findall(r'(?:src|href)="([^"#]+)"', page):
-        assert (report / link).is_file(), link
-    ids = set(re.findall(r'id="([^"]+)"', page))
-    assert set(re.findall(r'href="#([^"]+)"', page)) <= ids
-    assert all(len(alt) > 20 for alt in re.findall(r'<img[^>]* alt="([^"]*)"', page))
-    assert page.count("<img") == page.count(" alt=")
+    found = re.search(r'<script type="application/json" id="plot-fig6">(.*?)</script>', page, re.DOTALL)
+    assert found
+    plot = json.loads(found[1])
+    assert [net["label"] for net in plot["nets"] if net["there"]][-2:] == ["ResNet-110", "ResNet-1202"]
+    assert plot["seeds"] == [0, 1, 2, 3, 4]
+    deep = [line for line in plot["panels"][1]["lines"] if line["net"] == "cifar10-resnet-110"]
+    assert [(line["series"], line["seed"]) for line in deep[:7]] == [
+        *(("train_error", seed) for seed in (None, 0, 1, 2, 3, 4)),
+        ("test_error", None),
+    ]
+    assert deep[6]["y"][-1] == pytest.approx((6.43 + 6.60 + 6.80 + 6.55 + 6.70) / 5, abs=1e-3)
+    curve = pd.read_csv(full / "paper" / "cifar10-resnet-110" / "seed-3" / "curve.csv")
+    assert deep[4]["x"] == curve["iteration"].tolist()
+    assert deep[4]["y"] == pytest.approx(curve["train_error"].tolist(), abs=6e-4)
+    marks = {(m["net"], m["series"]): m for m in plot["panels"][0]["marks"]}
+    assert marks["cifar10-plain-56", "test_error"]["text"] == "13.3 ± 0.1 %"
+    assert marks["cifar10-plain-56", "test_error"]["x"] == 64000
+
+
+def test_the_page_of_a_run_says_how_to_repeat_it_and_where_the_paper_has_it(report: Path) -> None:
+    page = (report / "runs" / "cifar10-resnet-110.html").read_text()
+    assert "python -m reproduce train cifar10-resnet-110 --profile paper" in page
+    assert "<td>train.batch_size</td>" in page
+    for words in ("Table 6", "6.43 (6.61 ± 0.16)", "seed 4", "ffffffffff"):
+        assert words in page
+    assert not (report / "runs" / "imagenet-plain-18.html").exists()
 
 
 def test_what_a_run_writes_about_itself_cannot_break_the_page(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 
-from reproduce import checkpoint
 from reproduce.__main__ import main
 from reproduce.build import build_trainer, environment
 from reproduce.config import Run, resolve
 from reproduce.launch import command
+from reproduce.lock import lock
 from reproduce.submit import Resources, submit
 
 submitit = pytest.importorskip("submitit")
@@ -124,7 +124,7 @@ def test_what_is_done_trained_or_queued_is_not_submitted(tiny: Make, capsys: pyt
         path.parent.mkdir(parents=True)
         path.touch()
     Path("queue").write_text("77\n78\n")
-    with checkpoint.lock(Path("runs") / trained.folder):
+    with lock(Path("runs") / trained.folder):
         jobs = submit([done, trained, queued, ended], Resources())
     assert [job.submission().function.words[8] for job in jobs] == ["3"]  # the seed
     told = capsys.readouterr().err
