@@ -28,7 +28,7 @@ Make = Callable[..., Run]
 # Stand-ins for SLURM's commands. sbatch keeps the script; srun starts the tasks, notes their pids and ends them all
 # when one of them fails (--kill-on-bad-exit) or the job is queued again.
 SBATCH = '#!/bin/bash\ncp "$1" job.sh; echo "Submitted batch job 123"\n'
-SCONTROL = '#!/bin/bash\n[ "$1" = requeue ] && echo "$2" >> requeued\n'
+SCONTROL = '#!/bin/bash\n[ "$1" = requeue ] && sleep 3 && echo "$2" >> requeued\n'
 SRUN = f"""#!{sys.executable}
 import os, subprocess, sys, time
 words = sys.argv[1:]
@@ -40,7 +40,11 @@ for i in map(str, range(int(os.environ["SLURM_NTASKS"]))):
     tasks.append(subprocess.Popen(task, env=os.environ | rank, stdout=file, stderr=file))
 open("pids", "w").write(" ".join(str(task.pid) for task in tasks))
 while any(task.poll() is None for task in tasks):
-    if any(task.poll() for task in tasks) or os.path.exists("requeued"):
+    failed = any(task.poll() for task in tasks)
+    requeued = os.path.exists("requeued")
+    if failed and not requeued:
+        open("bad-exit", "w")
+    if failed or requeued:
         for task in tasks:
             task.kill()
     time.sleep(0.05)
@@ -227,7 +231,7 @@ def outcome(folder: Path, run: Run) -> tuple[str, int]:
 
 def undisturbed(run: Run, folder: Path) -> str:
     folder.mkdir()
-    subprocess.run(command(run), cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=300)
+    subprocess.run(command(run), cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=600)
     return outcome(folder, run)[0]
 
 
@@ -273,11 +277,12 @@ def test_two_tasks_under_srun_stop_together_and_are_queued_again_once(
     wait_for(lambda: has_begun(run))
     for pid in Path("pids").read_text().split():
         os.kill(int(pid), signal.SIGUSR2)
-    first.wait(120)
+    first.wait(300)
     assert Path("requeued").read_text() == "123\n"
+    assert not Path("bad-exit").exists()  # task 1 outlived its training until then
     assert not (Path("results") / run.folder / "result.json").exists()
     Path("requeued").unlink()
-    assert subprocess.run(["bash", "job.sh"], timeout=300).returncode == 0, job.stdout()
+    assert subprocess.run(["bash", "job.sh"], timeout=600).returncode == 0, job.stdout()
     assert re.search(r"continuing at iteration [1-9]", job.task(0).stdout())
     for name in [key for key in os.environ if key.startswith(("SLURM_", "MASTER_"))]:
         monkeypatch.delenv(name)
