@@ -58,19 +58,23 @@ def test_running_has_iteration_error_and_eta() -> None:
     ]
 
 
+def held(host: str, pid: int) -> str:
+    return json.dumps({"host": host, "pid": pid, "job": None})
+
+
 def test_a_lock_that_was_touched_keeps_a_run_alive() -> None:
     write(run(), "runs", "progress.json", PROGRESS | {"updated": NOW - 1000})
-    write(run(), "runs", "lock", "pid 1 on another-machine\n", age=60)
+    write(run(), "runs", "lock", held("another-machine", 1), age=60)
     assert look(run())[0].word == "running"
-    write(run(), "runs", "lock", "pid 1 on another-machine\n", age=300)
+    write(run(), "runs", "lock", held("another-machine", 1), age=300)
     assert look(run())[0].word == "interrupted"
 
 
 def test_a_dead_process_of_this_machine_is_not_running() -> None:
     write(run(), "runs", "progress.json", PROGRESS)
-    write(run(), "runs", "lock", f"pid {os.getpid()} on {socket.gethostname()}\n")
+    write(run(), "runs", "lock", held(socket.gethostname(), os.getpid()))
     assert look(run())[0].word == "running"
-    write(run(), "runs", "lock", f"pid {2**22 + 1} on {socket.gethostname()}\n")
+    write(run(), "runs", "lock", held(socket.gethostname(), 2**22 + 1))
     (one,) = look(run())
     assert (one.word, one.spent, one.to_go) == ("interrupted", 1.0, 3.0)  # 1 h for a quarter of it
     assert "the same command continues" in status.text([one])
