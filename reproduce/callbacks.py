@@ -17,6 +17,8 @@ from reproduce.errors import UserError
 from reproduce.record import commit, say, write_json
 from reproduce.stop import Signals, Stopped
 
+ASK_SECONDS, ASK_BATCHES = 0.5, 64  # several processes ask each other for wishes so often, and not more rarely
+
 
 class Keeper(Callback):
     """Continues a training where its newest valid state left it and saves states every so many `seconds`.
@@ -57,7 +59,8 @@ class Keeper(Callback):
         made, every = pl_module.iteration, self.test_every
         intervals = -(-self.iterations // every) - made // every if made < self.iterations else 0
         trainer.fit_loop.max_epochs = 0 if self.was_done else intervals  # a Lightning epoch: from one test to the next
-        self._saved_at = self._entered = time.monotonic()
+        self._saved_at = self._entered = self._asked_at = time.monotonic()
+        self._batches, self._rest = 0, 1
 
     def _decide(self, shapes: dict[str, Any]) -> tuple[str | None, bool, dict[str, Any] | None]:
         """(error, done, state): the state itself, so that no file needs to be visible to the other processes."""
@@ -91,8 +94,11 @@ class Keeper(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         assert isinstance(pl_module, Classifier)
         self._place(trainer, pl_module)
-        if pl_module.iteration % self.test_every and pl_module.iteration != self.iterations:
-            self._save_when_due(trainer, pl_module)  # at the end of an interval, only after its test
+        if not pl_module.iteration % self.test_every or pl_module.iteration == self.iterations:
+            return  # at the end of an interval, only after its test
+        self._batches += 1
+        if trainer.world_size == 1 or self._batches >= self._rest:
+            self._save_when_due(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
@@ -100,16 +106,27 @@ class Keeper(Callback):
 
     def _save_when_due(self, trainer: L.Trainer, module: Classifier, last: bool = False) -> None:
         due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.seconds
-        wish = torch.tensor([self.signals.number, int(due or last)], device=module.device)
-        if trainer.world_size > 1:
-            wish = trainer.strategy.reduce(wish, reduce_op="max")
-        number, save = wish.tolist()
+        number, save = self._agreed(trainer, self.signals.number, due or last)
         if number:
             self.signals.hold()
         if number or save:
             self.save(trainer, module)
         if number and not last:
             raise Stopped(int(number))
+
+    def _agreed(self, trainer: L.Trainer, number: int, save: bool) -> tuple[int, bool]:
+        """The signal and the wish to save of whichever process has one; and when to ask each other again.
+
+        Asking waits for all devices: a small step is not to pay for it each time.
+        """
+        if trainer.world_size == 1:
+            return number, save
+        now = time.monotonic()
+        rest = int(ASK_SECONDS * max(self._batches, 1) / max(now - self._asked_at, 1e-3))
+        wish = torch.tensor([number, int(save), -rest], device=trainer.strategy.root_device)
+        number, wanted, rest = trainer.strategy.reduce(wish, reduce_op="max").tolist()  # of `rest` the smallest
+        self._asked_at, self._batches, self._rest = now, 0, min(-rest, ASK_BATCHES)
+        return number, bool(wanted)
 
     def save(self, trainer: L.Trainer, module: Classifier) -> None:
         progress = module.progress()
