@@ -110,7 +110,7 @@ def _one(run: Run, label: str, signals: stop.Signals) -> int:
         return stop.Stopped(signals.number).exit_code if signals.number else 0
     except UserError as error:
         say(f"{label}: {error}")
-        if entered:  # else the folder is another training's
+        if entered and (folder / "progress.json").exists():  # a training of ours that had begun: for `status`
             with suppress(OSError):
                 (folder / "error.txt").write_text(f"{error}\n")
         return 2
