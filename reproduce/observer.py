@@ -31,11 +31,12 @@ def logger(run: Run, folder: Path) -> Logger | None:
 
         return _start(run, folder, _possible(mode))
     except Exception as error:
-        _without(error)
+        without(error)
         return None
 
 
-def _without(error: Exception) -> None:
+def without(error: Exception) -> None:
+    """One line on why W&B has nothing of this run from here on."""
     say(f"W&B: not used ({next(iter(str(error).splitlines()), type(error).__name__)})")
 
 
@@ -69,8 +70,10 @@ def _answers(url: str) -> bool:
                 urllib.request.urlopen(url, timeout=SECONDS).close()
             answered.set()
 
-    threading.Thread(target=ask, daemon=True).start()  # looking up the name has no time limit of its own
-    return answered.wait(SECONDS)
+    thread = threading.Thread(target=ask, daemon=True)  # looking up the name has no time limit of its own
+    thread.start()
+    thread.join(SECONDS)
+    return answered.is_set()
 
 
 def _start(run: Run, folder: Path, mode: str) -> Logger:
@@ -127,4 +130,4 @@ def finish(observer: Logger | None, summary: dict[str, Any] | None = None) -> No
             observer.experiment.summary.update(summary)  # type: ignore[attr-defined]
         wandb.finish()
     except Exception as error:
-        _without(error)
+        without(error)

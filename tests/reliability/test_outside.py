@@ -120,3 +120,14 @@ def test_a_training_needs_neither_wandb_nor_a_home(
 
 def no_home() -> Path:
     raise RuntimeError("Could not determine home directory.")
+
+
+def test_an_observer_that_dies_takes_nothing_with_it(
+    tiny: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def die(*args: object) -> None:
+        raise BrokenPipeError("the service has gone")
+
+    monkeypatch.setattr(observer, "point", die)
+    assert train_all([tiny()]) == 0
+    assert capsys.readouterr().err.count("the service has gone") == 1  # for three points
