@@ -309,7 +309,7 @@ def test_what_workers_need_can_be_sent_to_them(embedded: Path) -> None:
     data = module(embedded)
     sent = pickle.loads(pickle.dumps(data.train_dataloader().dataset))
     assert torch.equal(sent[3][0], data._share(0, 1)(3)[0])
-    assert len(pickle.loads(pickle.dumps(data.val_dataloader().dataset))[0][1]) == 60
+    assert len(pickle.loads(pickle.dumps(data.val_dataloader()[0].dataset))[0][1]) == 60
 
 
 def test_processes_change_nothing(embedded: Path) -> None:
