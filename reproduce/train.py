@@ -39,7 +39,8 @@ class Recorder(Callback):
 
     def _send(self, row: dict[str, float]) -> None:
         try:
-            observer.point(self.sink, row)
+            if self.sink is not None:
+                observer.point(self.sink, row)
         except Exception as error:  # its service was killed, its disk is full: the training goes on without it
             observer.without(error)
             self.sink = None

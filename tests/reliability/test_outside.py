@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.loggers.logger import DummyLogger
 
 from reproduce import observer
 from reproduce.config import Run
@@ -128,6 +129,8 @@ def test_an_observer_that_dies_takes_nothing_with_it(
     def die(*args: object) -> None:
         raise BrokenPipeError("the service has gone")
 
+    monkeypatch.setattr(observer, "logger", lambda run, folder: DummyLogger())
+    monkeypatch.setattr(observer, "finish", lambda *args: None)
     monkeypatch.setattr(observer, "point", die)
     assert train_all([tiny()]) == 0
     assert capsys.readouterr().err.count("the service has gone") == 1  # for three points
