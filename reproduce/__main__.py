@@ -1,6 +1,7 @@
 """The command line: `python -m reproduce VERB RUN... [--profile P] [--seed K] [key=value ...]`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -138,4 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     watch_parent()
-    sys.exit(main())
+    code = main()
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process has the last word, and does not wait for others
+        os._exit(code)
+    sys.exit(code)

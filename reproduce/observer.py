@@ -32,11 +32,12 @@ def logger(run: Run, folder: Path) -> Logger | None:
 
         return start(training, folder, _possible(mode))
     except Exception as error:
-        _without(error)
+        without(error)
         return None
 
 
-def _without(error: Exception) -> None:
+def without(error: Exception) -> None:
+    """One line on why W&B has nothing of this run from here on."""
     say(f"W&B: not used ({next(iter(str(error).splitlines()), type(error).__name__)})")
 
 
@@ -63,8 +64,10 @@ def _answers(url: str) -> bool:
                 urllib.request.urlopen(url, timeout=SECONDS).close()
             answered.set()
 
-    threading.Thread(target=ask, daemon=True).start()  # looking up the name has no time limit of its own
-    return answered.wait(SECONDS)
+    thread = threading.Thread(target=ask, daemon=True)  # looking up the name has no time limit of its own
+    thread.start()
+    thread.join(SECONDS)
+    return answered.is_set()
 
 
 def start(training: Training, folder: Path, mode: str) -> Logger:
@@ -112,7 +115,7 @@ def finish(observer: Logger | None, summary: dict[str, Any] | None = None) -> No
     try:
         close(observer, summary)
     except Exception as error:
-        _without(error)
+        without(error)
 
 
 def close(observer: Logger, summary: dict[str, Any] | None = None) -> None:

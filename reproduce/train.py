@@ -34,8 +34,16 @@ class Recorder(Callback):
         assert isinstance(pl_module, Classifier)
         if trainer.is_global_zero:
             for row in pl_module.rows[self.sent :]:
-                observer.point(self.sink, row)
+                self._send(row)
             self.sent = len(pl_module.rows)
+
+    def _send(self, row: dict[str, float]) -> None:
+        try:
+            if self.sink is not None:
+                observer.point(self.sink, row)
+        except Exception as error:  # its service was killed, its disk is full: the training goes on without it
+            observer.without(error)
+            self.sink = None
 
 
 def guard_data(run: Run, data: Data) -> None:

@@ -165,3 +165,66 @@ def test_old_python_and_too_many_threads(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_this_environment_passes() -> None:
     assert errors(doctor.diagnose()) == []
+
+
+# ---- Room for what is to be trained ----
+
+
+def run_of(name: str, *overrides: str) -> Any:
+    from reproduce.config import resolve
+
+    return resolve(name, "paper", ["execution.devices=1", "execution.accelerator=cpu", *overrides])
+
+
+def test_what_a_step_keeps_is_counted_by_hand() -> None:
+    """conv -> BN -> ReLU keeps the image, the convolution's output, BN's per-channel numbers and the ReLU's output."""
+    import torch
+
+    from reproduce.needs import kept_bytes
+
+    with torch.device("meta"):
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU())
+    floats = (3 + 4 + 4) * 8 * 8
+    assert 4 * floats <= kept_bytes(net, 8) <= 4 * (floats + 64)
+
+
+def test_memory_grows_with_the_net_and_the_batch_and_is_held_against_what_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from reproduce import needs
+
+    small, large = run_of("cifar10-resnet-20"), run_of("cifar10-resnet-110")
+    assert needs.step_gigabytes(large) > 4 * needs.step_gigabytes(small) > 0
+    assert needs.step_gigabytes(small) > 1.8 * needs.step_gigabytes(run_of("cifar10-resnet-20", "train.batch_size=64"))
+    monkeypatch.setattr(needs, "available_gigabytes", lambda: 2.0)
+    found = needs.memory([small, large])
+    assert found.level == "error"
+    assert "cifar10-resnet-110" in found.text
+    monkeypatch.setattr(needs, "available_gigabytes", lambda: 1000.0)
+    assert needs.memory([small, large]).level == "ok"
+
+
+def test_disk_for_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from reproduce import needs
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e6))
+    runs = [run_of("cifar10-resnet-20"), run_of("cifar10-resnet-56")]
+    assert needs.disk(runs, tmp_path).level == "error"
+    assert "2 runs" in needs.disk(runs, tmp_path).text
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e12))
+    assert needs.disk(runs, tmp_path).level == "ok"
+
+
+def test_the_machine_has_memory() -> None:
+    from reproduce.needs import available_gigabytes
+
+    assert 0.01 < available_gigabytes() < 100_000
+
+
+def test_doctor_takes_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from reproduce.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor", "cifar10-resnet-20", "--profile", "smoke"]) == 0
+    assert "of memory for 1 process(es) for cifar10-resnet-20" in capsys.readouterr().out

@@ -63,6 +63,9 @@ def _files(folder: Path) -> list[Path]:
         raise UserError(
             f"{folder}: the class is empty; put its images there or remove the folder from train/ and test/"
         )
+    for path in files:
+        if not path.is_file():  # a pipe would be waited for
+            raise UserError(f"{path}: no file (a folder, a pipe, a broken link); repair or remove it")
     return files
 
 

@@ -5,6 +5,7 @@ val_labels.txt lies beside val/ and has a line for each image: `ILSVRC2012_val_0
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -149,9 +150,26 @@ def read_classes(folder: Path) -> tuple[list[str], Files]:
 
 
 def list_images(folder: Path) -> list[tuple[str, int]]:
-    """Name and size of each file of a folder, sorted; hidden ones are left out."""
+    """Name and size of each file of a folder, sorted; hidden ones are left out. Raises UserError for what is no file.
+
+    Nothing is passed over in silence: a broken link would be an image less.
+    """
+    found = []
     with os.scandir(folder) as entries:
-        return sorted((e.name, e.stat().st_size) for e in entries if e.is_file() and not e.name.startswith("."))
+        for entry in entries:
+            if not entry.name.startswith("."):
+                status = _status(entry)
+                if status is None or not stat.S_ISREG(status.st_mode):
+                    raise UserError(f"{entry.path}: no file (a folder, a pipe, a broken link); repair or remove it")
+                found.append((entry.name, status.st_size))
+    return sorted(found)
+
+
+def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
+    try:
+        return entry.stat()
+    except OSError:  # a link to nowhere, or to itself
+        return None
 
 
 def _read_flat(root: Path, classes: list[str]) -> Files:

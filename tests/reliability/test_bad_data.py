@@ -54,6 +54,20 @@ def renamed(old: str, new: str) -> Callable[[Path], object]:
     return lambda root: (root / old).rename(root / new)
 
 
+def also_train(root: Path) -> None:
+    (root / "train/n00000003").mkdir()
+
+
+def no_classes(root: Path) -> None:
+    (root / "train").rename(root / "elsewhere")
+    (root / "train").mkdir()
+
+
+def emptied(root: Path) -> None:
+    for path in (root / "train/n00000001").iterdir():
+        path.unlink()
+
+
 def sixteen_bits() -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.zeros((32, 32), dtype=np.uint16)).save(file, "PNG")
@@ -82,12 +96,12 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object]]] = {  # name -> what the
     "link to itself": ("1.JPEG", instead(lambda path: path.symlink_to(path.name))),
     "pipe": ("1.JPEG", instead(os.mkfifo)),
     "class missing": ("n00000002", renamed("train/n00000002", "elsewhere")),
-    "class more": ("n00000003", lambda root: (root / "train/n00000003").mkdir()),
+    "class more": ("n00000003", also_train),
     "class renamed": ("n00000009", renamed("train/n00000002", "train/n00000009")),
     "no train": ("train", renamed("train", "training")),
     "train is a file": ("train", lambda root: [renamed("train", "t")(root), (root / "train").write_text("")]),
-    "no classes": ("train", lambda root: [renamed("train", "t")(root), (root / "train").mkdir()]),
-    "empty class": ("n00000001", lambda root: [path.unlink() for path in (root / "train/n00000001").iterdir()]),
+    "no classes": ("train", no_classes),
+    "empty class": ("n00000001", emptied),
 }
 READ: dict[str, Callable[[Path], object]] = {
     "PNG named JPEG": put(picture()),
@@ -98,7 +112,6 @@ READ: dict[str, Callable[[Path], object]] = {
     "broken EXIF": put(picture(kind="JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12")),
     "Unicode name": renamed(ONE, "train/n00000001/\u00e9\u4e2d\U0001f600.JPEG"),
 }
-COUNT = 2 * (len(REFUSED) + len(READ))
 ONLY_CIFAR = ("another size", "16 bits", "GIF")  # ImageNet's pictures have any size; PIL reads the rest of these
 
 

@@ -151,7 +151,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, figure: Figur
     assert training.wait() == [143]
     before = {path: path.read_bytes() for path in training.place.glob("runs/*/*/*/state-*.pt")}
     training.clear_log()
-    full = SERVER.Process(target=_limited, args=(training, 200_000))
+    full = SERVER.Process(target=_limited, args=(Training(training.place), 200_000))
     full.start()
     full.join(60)
     lines = [line for line in training.said().splitlines() if "iteration" not in line]

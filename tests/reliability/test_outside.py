@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.loggers.logger import DummyLogger
 
 from reproduce import observer
 from reproduce.config import Run
@@ -120,3 +121,16 @@ def test_a_training_needs_neither_wandb_nor_a_home(
 
 def no_home() -> Path:
     raise RuntimeError("Could not determine home directory.")
+
+
+def test_an_observer_that_dies_takes_nothing_with_it(
+    tiny: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def die(*args: object) -> None:
+        raise BrokenPipeError("the service has gone")
+
+    monkeypatch.setattr(observer, "logger", lambda run, folder: DummyLogger())
+    monkeypatch.setattr(observer, "finish", lambda *args: None)
+    monkeypatch.setattr(observer, "point", die)
+    assert train_all([tiny()]) == 0
+    assert capsys.readouterr().err.count("the service has gone") == 1  # for three points

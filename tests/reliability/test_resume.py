@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from reproduce import checkpoint
 from reproduce.build import build_data, build_net
 from reproduce.config import Run
+from reproduce.data.cifar10 import Cifar10
 from reproduce.measure import count_errors, recompute_bn
 from tests.figures import Figure
 from tests.reliability.trainings import KEEP_STATES, WORDS, Training
@@ -86,26 +88,22 @@ def test_saving_and_continuing_leaks_nothing(tmp_path: Path, figure: Figure) -> 
     assert growth < 5
 
 
-def shares(tiny: Make, n: int, processes: int, size: int, net: torch.nn.Module) -> tuple[int, int]:
-    """(errors, images) counted over the shares of so many processes, of the first n test images."""
-    data = build_data(tiny(overrides=["data.subset=11"]).config)
-    data.setup("test")
-    data.test_images, data.test_labels = data.test_images[:n], data.test_labels[:n]  # type: ignore[union-attr,misc,index]
-    parts = [count_errors(net, data.test_batches("cpu", rank, processes, size)) for rank in range(processes)]
-    return sum(int(part.errors) for part in parts), sum(part.n for part in parts)
-
-
 def test_each_image_is_counted_once_whatever_the_shares(tiny: Make, figure: Figure) -> None:
     """T9 and T10: an empty share is among them (1 image on 2 and 3 processes)."""
-    net, right, cases = build_net(tiny().config), 0, 0
+    data, right = build_data(tiny(overrides=["data.subset=11"]).config), []
+    data.setup("test")
+    assert isinstance(data, Cifar10)
+    images, labels = data.test_images, data.test_labels
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10))
     for n in (1, 2, 3, 97, 100, 101):
-        alone = shares(tiny, n, 1, 128, net)
-        for processes in (1, 2, 3):
-            for size in (1, 16, 128):
-                cases += 1
-                right += shares(tiny, n, processes, size, net) == alone == (alone[0], n)
-    figure("T9", "images x processes x batch: errors counted", reached=f"{right}/{cases} equal", demanded="54/54")
-    assert right == cases == 54
+        data.test_images, data.test_labels = images[:n], labels[:n]
+        alone = count_errors(net, data.test_batches("cpu"))
+        for processes, size in product((1, 2, 3), (1, 16, 128)):
+            parts = [count_errors(net, data.test_batches("cpu", rank, processes, size)) for rank in range(processes)]
+            counted = sum(int(part.errors) for part in parts), sum(part.n for part in parts)
+            right.append(counted == (int(alone.errors), n))
+    figure("T9", "images x processes x batch: errors counted", reached=f"{sum(right)}/54 equal", demanded="54/54")
+    assert right == [True] * 54
 
 
 def test_recomputed_statistics_do_not_depend_on_the_order(tiny: Make, figure: Figure) -> None:
@@ -120,6 +118,6 @@ def test_recomputed_statistics_do_not_depend_on_the_order(tiny: Make, figure: Fi
         recompute_bn(net, order[:1])
         recompute_bn(net, order)
         found.append(torch.cat([b.flatten() for name, b in net.named_buffers() if name.endswith(("mean", "var"))]))
-    largest = float((found[0] - found[1]).abs().max())
-    figure("T11", "BN statistics recomputed in another order", reached=f"{largest:.1e}", demanded="1e-6 relative")
-    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+    largest = float(((found[0] - found[1]).abs() / (1 + found[1].abs())).max())
+    figure("T11", "BN statistics recomputed in another order", reached=f"{largest:.1e}", demanded="1e-6, relative")
+    assert largest < 1e-6
