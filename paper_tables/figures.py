@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_pdf import Op, PdfFile, RendererPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -34,17 +35,36 @@ METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-def _png(figure: Figure, file: io.BytesIO) -> None:
-    figure.set_dpi(plt.rcParams["savefig.dpi"])
-    FigureCanvasAgg(figure).print_png(file, metadata=METADATA["png"])
+def _png(figure: Figure, file: io.BytesIO, scale: float) -> None:
+    dpi = float(plt.rcParams["savefig.dpi"])
+    figure.set_dpi(dpi * scale)
+    FigureCanvasAgg(figure).print_png(file, metadata=METADATA["png"], pil_kwargs={"dpi": (dpi, dpi)})
+
+
+def _svg(figure: Figure, file: io.BytesIO, scale: float) -> None:
+    """The drawing, of which only the size on paper is scaled."""
+    whole = io.BytesIO()
+    FigureCanvasSVG(figure).print_svg(whole, metadata=METADATA["svg"])
+    head, mark, rest = whole.getvalue().partition(b"viewBox")
+    smaller = re.sub(rb'"([\d.]+)pt"', lambda m: b'"%.6gpt"' % (float(m[1]) * scale), head)
+    file.write(smaller + mark + rest)
+
+
+def _pdf(figure: Figure, file: io.BytesIO, scale: float) -> None:
+    """As matplotlib's print_pdf, on a scaled page: fonts and lines shrink with everything else."""
+    figure.set_dpi(72)  # points
+    width, height = figure.get_size_inches()
+    pdf = PdfFile(file, metadata=METADATA["pdf"])
+    pdf.newPage(width * scale, height * scale)
+    pdf.output(scale, 0, 0, scale, 0, 0, Op.concat_matrix)
+    renderer = RendererPdf(pdf, 72, height, width)
+    figure.draw(renderer)
+    renderer.finalize()
+    pdf.finalize()
 
 
 # Each backend is called directly: `savefig` would draw everything a second time for each format.
-WRITERS: dict[str, Callable[[Figure, io.BytesIO], object]] = {
-    "svg": lambda figure, file: FigureCanvasSVG(figure).print_svg(file, metadata=METADATA["svg"]),
-    "pdf": lambda figure, file: FigureCanvasPdf(figure).print_pdf(file, metadata=METADATA["pdf"]),
-    "png": _png,
-}
+WRITERS = {"svg": _svg, "pdf": _pdf, "png": _png}
 
 
 @dataclass(frozen=True)
@@ -54,11 +74,11 @@ class Drawing:
     alt: str
     notes: list[str]
     marks: str = ""
-    size: tuple[float, float] = (0, 0)  # inches
+    size: tuple[float, float] = (0, 0)  # inches, as drawn
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """On a screen, where a figure of the paper's size would be small."""
+        """On a screen, where the size on paper would be small."""
         return int(self.size[0] * SCREEN), int(self.size[1] * SCREEN)
 
     @property
@@ -76,19 +96,19 @@ def draw(artefact: Artefact, results: Results, registry: Registry, folder: Path)
     with plt.style.context(str(STYLE)):
         figure, drawing = painter(artefact, results, registry)
         width, height = figure.get_size_inches()
-        save(figure, folder / artefact.name)
+        save(figure, folder / artefact.name, scale=float(artefact.spec.get("printed", width)) / float(width))
     return replace(drawing, size=(float(width), float(height)))
 
 
-def save(figure: Figure, stem: Path, formats: Iterable[str] = tuple(METADATA)) -> None:
-    """The figure in the named formats (all), each file whole or not at all."""
+def save(figure: Figure, stem: Path, formats: Iterable[str] = tuple(METADATA), scale: float = 1.0) -> None:
+    """The figure in the named formats (all), `scale` times as large; each file whole or not at all."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)  # once for all formats
     figure.set_layout_engine("none")
     for suffix in formats:
         buffer = io.BytesIO()
-        WRITERS[suffix](figure, buffer)
+        WRITERS[suffix](figure, buffer, scale)
         write(stem.with_suffix(f".{suffix}"), buffer.getvalue())
     plt.close(figure)
 

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -326,6 +327,59 @@ def test_latex_is_one_table_environment_with_everything_escaped(full: Path) -> N
     rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {6}
     assert r"6.43 (6.61 $\pm$ 0.16)" in text
+
+
+def every_latex_table(report: Path) -> list[Path]:
+    return sorted((report / "tables").glob("*.tex"))
+
+
+def test_every_table_is_latex_of_even_rows_and_nothing_is_lost(report: Path) -> None:
+    assert len(every_latex_table(report)) >= 15
+    for path in every_latex_table(report):
+        text = path.read_text()
+        assert text.isascii()
+        columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", text)
+        assert columns
+        rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+        assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(columns[1])}, path.name
+        assert not [line for line in rows if line.startswith(("*", "["))], path.name
+        assert text.count("?") == path.with_suffix(".csv").read_text().count("?"), path.name  # no letter was lost
+
+
+def test_every_table_compiles(report: Path, tmp_path: Path) -> None:
+    program = shutil.which("tectonic") or shutil.which("pdflatex")
+    if program is None:
+        pytest.skip("neither tectonic nor pdflatex is installed")
+    body = "\n\\clearpage\n".join(path.read_text() for path in every_latex_table(report))
+    document = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n" + body + "\\end{document}\n"
+    (tmp_path / "all.tex").write_text(document)
+    options = [] if "tectonic" in program else ["-interaction=nonstopmode", "-halt-on-error"]
+    done = subprocess.run([program, *options, "all.tex"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_figures_have_the_papers_width_and_embedded_fonts(report: Path) -> None:
+    for name, inches in (("fig1", 3.25), ("fig4", 6.875), ("fig6", 6.875), ("fig7", 3.25), ("fig3", 3.25)):
+        pdf = (report / "figures" / f"{name}.pdf").read_bytes()
+        box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ", pdf)
+        assert box
+        assert float(box[1]) == pytest.approx(72 * inches, abs=0.01)
+        assert b"/FontFile2" in pdf  # TrueType, whole or as a subset; Type 3 would have none
+        assert b"/Type3" not in pdf
+        assert f'width="{72 * inches:g}pt"' in (report / "figures" / f"{name}.svg").read_text()
+        png = (report / "figures" / f"{name}.png").read_bytes()
+        assert int.from_bytes(png[16:20], "big") == pytest.approx(300 * inches, abs=1)
+
+
+def test_figures_can_have_the_papers_colours(full: Path, report: Path, tmp_path: Path) -> None:
+    command = ["render", "fig1", "--profile", "demo", "--results", str(full), "--report", str(tmp_path)]
+    drawn = {}
+    for palette in ("safe", "paper"):
+        assert main([*command, "--palette", palette]) == 0
+        drawn[palette] = (tmp_path / "demo" / "figures" / "fig1.svg").read_text()
+    assert "#d55e00" in drawn["safe"]
+    assert "#d55e00" not in drawn["paper"]
+    assert "#e8000b" in drawn["paper"]
 
 
 # ---- Claims ----
