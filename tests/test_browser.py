@@ -139,6 +139,8 @@ def test_without_scripts_and_on_paper_the_printed_figures_stand_there(browser: A
     assert page.locator("#fig6 img.static").is_visible()
     assert not page.locator("#fig6 .live").is_visible()
     assert not page.locator("nav").is_visible()
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 without its margins
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
     sheets = len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
     assert 5 < sheets < 60
     page.context.close()
