@@ -122,7 +122,7 @@ class Keeper(Callback):
         if trainer.world_size == 1:
             return number, save
         now = time.monotonic()
-        rest = int(ASK_SECONDS * max(self._batches, 1) / max(now - self._asked_at, 1e-3))
+        rest = int(min(ASK_SECONDS, self.seconds) * max(self._batches, 1) / max(now - self._asked_at, 1e-3))
         wish = torch.tensor([number, int(save), -rest], device=trainer.strategy.root_device)
         number, wanted, rest = trainer.strategy.reduce(wish, reduce_op="max").tolist()  # of `rest` the smallest
         self._asked_at, self._batches, self._rest = now, 0, min(-rest, ASK_BATCHES)

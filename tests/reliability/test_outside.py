@@ -108,7 +108,7 @@ def test_a_training_needs_neither_wandb_nor_a_home(
         assert observer.logger(run, Path("runs")) is None
         assert "W&B: not used" in capsys.readouterr().err
         return
-    monkeypatch.setattr(observer, "_start", lambda run, folder, mode: print(mode))
+    monkeypatch.setattr(observer, "start", lambda run, folder, mode: print(mode))
     if lack == "home":
         monkeypatch.setattr(Path, "home", no_home)
     else:
