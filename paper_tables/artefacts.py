@@ -6,6 +6,7 @@ Errors in percent; `x` as a part of the whole training, since its length is the 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def write(results: Results, registry: Registry, report: Path) -> Path:
 
 
 def content(results: Results, registry: Registry) -> dict[str, Any]:
-    """Every artefact that has trainings, in the paper's order, and every net they name."""
+    """Every artefact that has trainings, in the paper's order, and every net they name, in the paper's colours."""
+    registry = replace(registry, palette="paper")
     trained = [artefact for artefact in registry.artefacts.values() if artefact.runs()]
     runs = dict.fromkeys(run for artefact in trained for run in artefact.runs())
     return {
