@@ -28,6 +28,7 @@ PROFILE ?= paper
 # ---- The environment: an active one is used as it is; else .venv is made, and completed again when what belongs in it changes. ----
 
 PYTHON3 ?= python3
+CHROMIUM ?= chromium
 ACTIVE := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX))
 INSTALLED := as-it-is
 ifndef PYTHON
@@ -187,6 +188,10 @@ architectures: $(INSTALLED) ## Count the nets layer by layer again: results/arch
 	@$(REPRODUCE) architectures
 bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
 	@$(REPRODUCE) bench && $(PAPER) speed step
+picture: report      ## The front page of PROFILE's report as a picture for the README: report/<profile>/index.png
+	@folder=$(FOLDER) || exit; $(CHROMIUM) --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
+	  --hide-scrollbars --window-size=1280,1330 --screenshot="report/$$folder/index.png" "file://$(CURDIR)/report/$$folder/index.html" 2> /dev/null \
+	  && echo "report/$$folder/index.png"
 clean:               ## Caches and the reports of demo and smoke; never results/, runs/ (checkpoints) or data/
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info report/demo report/smoke report/demo+* report/smoke+*
 	find reproduce paper_tables tests -name __pycache__ -prune -exec rm -rf {} +
@@ -240,4 +245,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures help demo doctor imagenet-prepare check-data bench-data report check compare plan status dashboard wandb-publish test test-all test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare check-data bench-data report check compare plan status dashboard wandb-publish test test-all test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)
