@@ -16,6 +16,7 @@ from reproduce.observed import AXES, AXIS, LAYER, METRICS, Training, has_key, of
 from reproduce.record import commit, say
 
 SECONDS = 2.5  # a server that has not answered by then is not waited for
+START_SECONDS = 60  # its own service, on a machine that is busy
 LOGIN_SECONDS = 5  # nor one that answers and then stops
 # wandb's own metadata would hold host, user, e-mail address and command line: no place for what may be secret.
 UNSAID = ("silent", "disable_git", "disable_code", "x_disable_meta", "x_disable_machine_info")
@@ -75,7 +76,8 @@ def start(training: Training, folder: Path, mode: str) -> Logger:
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    settings = wandb.Settings(init_timeout=LOGIN_SECONDS, finish_timeout=LOGIN_SECONDS, finish_timeout_raises=False)
+    patience = START_SECONDS if mode == "offline" else LOGIN_SECONDS
+    settings = wandb.Settings(init_timeout=patience, finish_timeout=LOGIN_SECONDS, finish_timeout_raises=False)
     for name in UNSAID:
         setattr(settings, name, True)
     settings.console = "off"

@@ -151,6 +151,8 @@ def last_line(path: Path) -> str:
 
 def _lives(folder: Path) -> bool:
     """Whether someone holds the folder: on this machine a process that is there; another's is judged by its age."""
+    if not (folder / "lock").exists():
+        return True  # nothing is known of its owner
     owner = lock.holder(folder)
     return owner is not None and (owner.host != lock.me().host or is_alive(owner.pid))
 

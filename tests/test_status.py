@@ -134,6 +134,9 @@ def test_training_writes_what_status_reads(tiny: Any) -> None:
         one, config=replace(one.config, data=replace(one.config.data, source="folder", root="nowhere")), name="x"
     )
     assert train_all([bad]) == 2
+    assert status.states([bad])[0].word == "not run"  # bad input leaves nothing
+    write(bad, "runs", "progress.json", PROGRESS | {"updated": 0.0})  # of a training that had begun it is told
+    assert train_all([bad]) == 2
     found = status.states([bad])[0]
     assert found.word == "failed"
     assert "nowhere" in found.reason
