@@ -124,6 +124,8 @@ check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? With DECODE=1,
 	@$(REPRODUCE) check-data $(if $(DATA),--root '$(DATA)') $(if $(filter-out 0,$(DECODE)),--decode)
 bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, against torchvision's reference pipeline
 	@$(REPRODUCE) bench-data $(if $(IMAGES),--images '$(IMAGES)') && $(PAPER) speed loader
+bench-imagenet: $(INSTALLED) ## Images per second of ImageNet training, from memory beside a bare loop and through the loader
+	@$(REPRODUCE) bench-imagenet $(if $(DATA),--root '$(DATA)') && $(PAPER) speed imagenet
 
 ##@ ImageNet: train what is missing, evaluate, then render
 table2:              ## Table 2: plain nets and ResNets of 18 and 34 layers, 10-crop
@@ -188,8 +190,8 @@ architectures: $(INSTALLED) ## Count the nets layer by layer again: results/arch
 	@$(REPRODUCE) architectures
 bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
 	@$(REPRODUCE) bench && $(PAPER) speed step
-picture: report      ## The front page of PROFILE's report as a picture for the README: report/<profile>/index.png
-	@folder=$(FOLDER) || exit; $(CHROMIUM) --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
+picture: $(INSTALLED) ## PROFILE's report and a picture of its front page: report/<profile>/index.png
+	@$(call render,all) && $(CHROMIUM) --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
 	  --hide-scrollbars --window-size=1280,1330 --screenshot="report/$$folder/index.png" "file://$(CURDIR)/report/$$folder/index.html" 2> /dev/null \
 	  && echo "report/$$folder/index.png"
 clean:               ## Caches and the reports of demo and smoke; never results/, runs/ (checkpoints) or data/
@@ -245,4 +247,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare check-data bench-data report check compare plan status dashboard wandb-publish test test-all test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare check-data bench-data bench-imagenet report check compare plan status dashboard wandb-publish test test-all test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)

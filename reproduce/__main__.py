@@ -37,6 +37,7 @@ ALONE: dict[str, tuple[Verb, str]] = {
     "check-data": (verbs.check_data, "is an ImageNet folder complete?"),
     "wandb-publish": (verbs.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
     "bench-data": (verbs.bench_data, "speed of ImageNet's training view, against torchvision's pipeline"),
+    "bench-imagenet": (verbs.bench_imagenet, "speed of ImageNet training, from memory and through the loader"),
 }
 PATH: dict[str, Any] = {"type": Path}
 FLAG: dict[str, Any] = {"action": "store_true"}
@@ -66,6 +67,7 @@ OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {  # of single verbs
         "--wandb": ({"default": "online", "choices": ["online", "offline"]}, "offline: for `wandb sync` (online)"),
     },
     "bench-data": {"--images": (PATH, "a folder or tar of images (default: the embedded ones)")},
+    "bench-imagenet": {"--root": ({}, "a folder in ImageNet's layout (default: the embedded images)")},
 }
 
 

@@ -106,7 +106,6 @@ def bench_imagenet(images: str | None = None) -> Path:
     seconds = from_memory(config, steps, device)
     say("timing it through the loader ...")
     seconds["loader"] = through_loader(config, steps, device)
-    found: dict[str, object] = {"run": run, "batch": batch, "compiled": config.train.compile, "bar": BAR}
-    return write_bench(
-        "imagenet", device, found | {"images": "folder of images" if images else "embedded images", "seconds": seconds}
-    )
+    found: dict[str, object] = {"run": run, "batch": batch, "crop": config.data.crop, "bar": BAR, "seconds": seconds}
+    found |= {"compiled": config.train.compile, "images": "folder of images" if images else "embedded images"}
+    return write_bench("imagenet", device, found)

@@ -275,6 +275,13 @@ def wandb_publish(args: argparse.Namespace) -> int:
     return publish(args.profile, args.runs, args.wandb)
 
 
+def bench_imagenet(args: argparse.Namespace) -> int:
+    from reproduce.bench_imagenet import bench_imagenet
+
+    print(bench_imagenet(args.root))
+    return 0
+
+
 def doctor(args: argparse.Namespace) -> int:
     from reproduce.doctor import diagnose, report
 

@@ -44,6 +44,12 @@ def test_the_step_is_held_against_the_better_usual_loop(benches: Path, capsys: p
     assert "CPU (x), 2 threads, torch 2.15.0; it has bf16 instructions. Batch 128, embedded images; medians of 3" in out
 
 
+def test_the_bars_are_for_bf16() -> None:
+    text = speed.step(MACHINE | STEP | {"rows": [ROW | {"precision": "fp32"}]})
+    assert "met" not in text
+    assert "for bf16" in text
+
+
 def test_the_slower_one_is_the_bottleneck(benches: Path) -> None:
     text = speed.text(benches, "loader")
     assert "| ours | 750 (500-1,000) | 3.00 (2.00-4.00) |" in text
@@ -56,6 +62,15 @@ def test_a_gpu_is_named_with_the_cores_beside_it() -> None:
     row = {"net": "ResNet-20", "precision": "bf16", "seconds": SECONDS}
     text = speed.step(MACHINE | STEP | {"device": "H100", "rows": [row]})
     assert text.startswith("H100, 2 threads, torch 2.15.0, CPU (x), 2 cores; it has")
+
+
+def test_imagenet_training_stands_beside_a_bare_loop() -> None:
+    seconds = {"ours": [0.5, 0.4], "bare": [0.5, 0.5], "loader": [1.0]}
+    found = {"run": "imagenet-resnet-50", "batch": 256, "crop": 224, "compiled": True, "bar": 0.97, "images": "x"}
+    text = speed.imagenet(MACHINE | found | {"seconds": seconds})
+    assert "imagenet-resnet-50, batch 256, crops of 224, bf16, channels_last, compiled; x; bar 0.97 met." in text
+    assert "| ours, from memory | 576.0 (512.0-640.0) | 1.12 (1.00-1.25) |" in text
+    assert "| ours, through the loader | 256.0 (256.0-256.0) |  |" in text
 
 
 @pytest.mark.parametrize("content", [[], {}, MACHINE | STEP | {"rows": []}, MACHINE | STEP | {"rows": [{"net": "x"}]}])
