@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from reproduce.config import Run, resolve
 from tests.figures import figure, pytest_terminal_summary  # noqa: F401
@@ -28,6 +29,12 @@ TINY = (
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _first_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning remembers a rank for good: a test that plays another process's part is not to tell the next one so."""
+    monkeypatch.setattr(rank_zero_only, "rank", 0, raising=False)
 
 
 @pytest.fixture
