@@ -20,7 +20,7 @@ from reproduce.launch import train_all
 from tests import fake_results
 from tests.wandb_records import history, records
 
-pytest.importorskip("wandb", reason="wandb is not installed")
+wandb: Any = pytest.importorskip("wandb", reason="wandb is not installed")
 pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
 Make = Callable[..., Run]
 Tree = dict[str, Any]
@@ -294,6 +294,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+@pytest.mark.slow  # W&B waits for the server that is not there
 @pytest.mark.parametrize("verb", ["dashboard", "wandb-publish"])
 def test_no_key_and_no_network_are_one_line(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -306,6 +307,7 @@ def test_no_key_and_no_network_are_one_line(
     monkeypatch.setenv("WANDB_BASE_URL", NO_SERVER)
     assert main([verb]) == 2
     assert "nothing is lost" in capsys.readouterr().err.strip().splitlines()[-1]
+    wandb.teardown()  # its service would keep that server for the tests that come
 
 
 def test_a_file_that_is_no_artefacts_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
