@@ -184,7 +184,7 @@ test: $(INSTALLED)   ## Lint, types, tests
 test-all: $(INSTALLED) ## Every test, the slow ones too
 	$(PYTHON) -m pytest -n 2
 test-reliability: $(INSTALLED) ## Interruptions, full disks, bad input: figures reached and demanded
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(PYTHON) -m pytest -m reliability -n 2
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} RELIABILITY=record $(PYTHON) -m pytest -m reliability -n 2
 smoke:               ## A few iterations of every run, evaluated and rendered (part of `make test`)
 architectures: $(INSTALLED) ## Count the nets layer by layer again: results/architectures.json
 	@$(REPRODUCE) architectures

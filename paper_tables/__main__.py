@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     render.add_argument("artefacts", nargs="+", metavar="ARTEFACT|all")
     check = verbs.add_parser("check", help="measured against paper, and every claim; exit 1 where one fails")
     headline = verbs.add_parser("headline", help="the headline as Markdown")
-    readme = verbs.add_parser("readme", help="put headline and benchmarks between the markers of a Markdown file")
+    readme = verbs.add_parser(
+        "readme", help="put headline, benchmarks and reliability between the markers of a Markdown file"
+    )
     readme.add_argument("file", type=Path)
     readme.add_argument("--check", action="store_true", help="change nothing; exit 1 where the file is stale")
     speed = verbs.add_parser("speed", help="what a benchmark measured, as a table")
@@ -141,11 +143,12 @@ def _headline(options: argparse.Namespace) -> int:
 
 
 def _readme(options: argparse.Namespace) -> int:
-    from paper_tables import headline, results, speed
+    from paper_tables import headline, reliability, results, speed
 
     registry = load()
     found = results.read(options.results, registry.check_profile(options.profile, options.results))
-    blocks = {headline.MARKERS: headline.headline(found, registry), speed.MARKERS: speed.block(options.results)}
+    blocks = {headline.MARKERS: headline.headline(found, registry)}
+    blocks |= {part.MARKERS: part.block(options.results) for part in (speed, reliability)}
     fresh = headline.update_readme(options.file, blocks, options.check)
     if options.check and not fresh:
         command = f"python -m paper_tables readme {options.file} --profile {options.profile}"

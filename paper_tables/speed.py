@@ -80,7 +80,7 @@ def imagenet(bench: dict[str, Any]) -> str:
 def bottleneck(net: str, speed: float, loader: float, core: float) -> str:
     """Which of the two waits for the other, and how many cores would feed this net (images/s, all three)."""
     slower = "the loader" if loader < speed else "the net"
-    where = f"the bottleneck is {slower}, {speed / core:.1f} cores feed it"
+    where = f"the bottleneck is {slower}, {speed / core:.2g} cores feed it"
     return f"{net} trains {speed:,.1f} images/s from memory: {where}."
 
 

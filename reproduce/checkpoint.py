@@ -17,7 +17,6 @@ KEEP = 2  # the newest, and one to fall back on
 # A file is this mark, the SHA-256 of the rest in hexadecimal digits, a line feed, and the state as torch saves it:
 # torch.load itself does not look at the sums of its zip files and takes a flipped bit for a weight.
 MARK, DIGITS = b"sha256 ", 64
-PLAIN = b"PK"  # a state as torch saves it and nothing else: of the first version of this suite
 KEYS = {"recipe_hash", "resumed", "began", "spent", "commit", "net", "optimizer"}
 KEYS |= {"iteration", "warmup_over", "rows", "window", "warmup"}
 
@@ -41,9 +40,7 @@ def save(folder: Path, state: dict[str, Any]) -> Path:
 def load(path: Path) -> dict[str, Any]:
     """The state in a file. Never runs code of the file. Errors: ValueError saying in one line why it is none."""
     try:
-        content = path.read_bytes()
-        if content[:2] != PLAIN:
-            content = _checked(content)
+        content = _checked(path.read_bytes())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles that it then refuses
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

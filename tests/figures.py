@@ -1,16 +1,21 @@
 """The figures that the tests of reliability reach, beside those demanded: a table at the end of pytest's output.
 
+`make test-reliability` also has it written to results/bench/reliability.json (RELIABILITY=record), for the README.
+
 A test records one with the fixture `figure`; conftest.py takes both names from here.
 """
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 from reproduce.errors import UserError
+from reproduce.record import write_bench
 
 # The same examples every time in `make test`; more of them, and others, in `make test-reliability`.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
@@ -23,6 +28,7 @@ FUZZ = settings(
 )
 Figure = Callable[..., None]
 NAME = "figure"
+BEGAN = time.time()
 
 
 @pytest.fixture
@@ -45,20 +51,30 @@ def refusal(load: Callable[[], object]) -> str | None:
 
 
 def rows(reports: list[Any]) -> list[tuple[str, ...]]:
-    """(test, what, reached, demanded) of all reports, T2 before T10; repeated lines once."""
-    found = {tuple(value) for report in reports for name, value in report.user_properties if name == NAME}
+    """(test, what, reached, demanded, met) of all reports, T2 before T10; repeated lines once."""
+    found = {
+        (*value, "yes" if report.passed else "no")
+        for report in reports
+        for name, value in report.user_properties
+        if name == NAME
+    }
     return sorted(found, key=lambda row: (int("".join(filter(str.isdigit, row[0])) or 0), row))
 
 
 def table(found: list[tuple[str, ...]]) -> list[str]:
-    lines = [("test", "what", "reached", "demanded"), *found]
-    widths = [max(len(line[k]) for line in lines) for k in range(4)]
+    lines = [("test", "what", "reached", "demanded", "met"), *found]
+    widths = [max(len(line[k]) for line in lines) for k in range(5)]
     return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, []) if r.when == "call"]
+    stats = terminalreporter.stats
+    reports = [r for kind in ("passed", "failed") for r in stats.get(kind, []) if r.when == "call"]
     if found := rows(reports):
         terminalreporter.section("reliability: figures reached and demanded")
         for line in table(found):
             terminalreporter.write_line(line)
+        if os.environ.get("RELIABILITY") == "record":
+            counts = {kind: len(stats[kind]) for kind in ("passed", "failed", "error", "skipped") if stats.get(kind)}
+            taken = {"rows": [[*row[:4], row[4] == "yes"] for row in found], "counts": counts, "examples": EXAMPLES}
+            write_bench("reliability", torch.device("cpu"), taken | {"seconds": round(time.time() - BEGAN)})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reproduce import doctor
+from tests.figures import Figure
 
 GOOD = {"torch": "2.13.0", "torchvision": "0.28.0", "lightning": "2.6.6", "omegaconf": "2.4.0", "wandb": "0.31.0"}
 REQUIRES = {"0.25.0": "torch==2.10.0", "0.28.0": "torch (==2.13.0)", "0.29.2": "torch>=2.14.0"}
@@ -67,6 +68,7 @@ def test_a_sound_machine_has_no_error(
     assert len(capsys.readouterr().out.splitlines()) == len(findings)  # one line each
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize(
     ("versions", "expected"),
     [
@@ -84,12 +86,15 @@ def test_a_sound_machine_has_no_error(
     ],
 )
 def test_a_bad_environment_is_named(
-    machine: Callable[..., list[doctor.Finding]], versions: dict[str, str | None], expected: str
+    machine: Callable[..., list[doctor.Finding]], versions: dict[str, str | None], expected: str, figure: Figure
 ) -> None:
     findings = machine(**versions)
     assert any(expected in text for text in errors(findings)), findings
     assert all("\n" not in str(finding) for finding in findings)
-    assert doctor.report(findings) == 2
+    code = doctor.report(findings)
+    what = "doctor: packages that do not fit, are malicious, untested or missing"
+    figure("T30", what, reached=f"one line, exit {code}", demanded="one line, exit 2")
+    assert code == 2
 
 
 @pytest.mark.parametrize(

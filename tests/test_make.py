@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.figures import Figure
+
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()
 TABLES = [f"table{i}" for i in range(1, 15)]
@@ -95,13 +97,15 @@ def test_every_promised_target_exists() -> None:
     assert set(NAMED + TABLES + FIGURES) <= set(targets())
 
 
-def test_help_lists_every_target_and_variable_once() -> None:
+@pytest.mark.reliability
+def test_help_lists_every_target_and_variable_once(figure: Figure) -> None:
     lines = make("help").stdout.splitlines()
     listed = [line.split()[0] for line in lines if re.match(r"  [a-z]", line)]
     assert sorted(listed) == targets()
     variables = "\n".join(line for line in lines if re.match(r"  [A-Z]", line))
     assert [name for name in VARIABLES if not re.search(rf"\b{name}\b", variables)] == []
     assert make().stdout.splitlines() == lines  # `make` alone
+    figure("T29", "targets of make with a line of help", reached=f"{len(listed)} of {len(targets())}", demanded="all")
 
 
 def test_every_target_has_a_recipe() -> None:
@@ -296,10 +300,13 @@ def test_a_failed_run_is_rendered_around_and_reported(stages: Stages) -> None:
     assert called[-1].startswith("paper_tables render")
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize("status", [2, 130, 143])
-def test_bad_input_and_signals_stop(stages: Stages, status: int) -> None:
+def test_bad_input_and_signals_stop(stages: Stages, status: int, figure: Figure) -> None:
     code, called = stages("table6", fail=f"reproduce.train={status}")
     assert code == 2
+    reached = f"exit {code}, nothing rendered" if len(called) == 2 else "rendered"
+    figure("T29", "a target whose training is interrupted", reached=reached, demanded="exit 2, nothing rendered")
     assert len(called) == 2
 
 

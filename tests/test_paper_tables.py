@@ -19,6 +19,7 @@ from paper_tables.__main__ import main
 from paper_tables.compare import compare
 from paper_tables.results import Results, Seed
 from tests.fake_results import write_run, write_tree
+from tests.figures import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPER = registry.load()
@@ -186,7 +187,8 @@ def test_nothing_run_still_makes_a_report(tmp_path: Path, capsys: pytest.Capture
 # ---- Reading results ----
 
 
-def test_files_that_cannot_be_trusted_are_listed_and_never_stop(tmp_path: Path) -> None:
+@pytest.mark.reliability
+def test_files_that_cannot_be_trusted_are_listed_and_never_stop(tmp_path: Path, figure: Figure) -> None:
     good = json.loads((write_run(tmp_path, "paper", "cifar10-plain-20") / "result.json").read_text())
     broken: dict[str, str | bytes] = {
         "cifar10-plain-32": "{",
@@ -209,6 +211,11 @@ def test_files_that_cannot_be_trusted_are_listed_and_never_stop(tmp_path: Path) 
     assert list(found.seeds) == ["cifar10-plain-20"]
     assert {path.split("/")[0] for path, _ in found.skipped} == {*broken, "cifar10-plain-20"}
     assert all(reason and "\n" not in reason and str(tmp_path) not in reason for _, reason in found.skipped)
+    code = main(["render", "fig1", "--results", str(tmp_path), "--report", str(tmp_path / "report")])
+    listed = sum(f"{run}/seed-0" in (tmp_path / "report/paper/index.html").read_text() for run in broken)
+    reached = f"exit {code}, {listed} of {len(broken)} listed with the reason"
+    figure("T17", "malformed result files", reached=reached, demanded="exit 0, all listed")
+    assert (code, listed) == (0, len(broken))
 
 
 @pytest.mark.parametrize(
@@ -562,7 +569,8 @@ def test_what_a_run_writes_about_itself_cannot_break_the_page(tmp_path: Path) ->
     assert "<b>|x" not in (tmp_path / "demo" / "index.html").read_text()
 
 
-def test_the_report_is_a_pure_function_of_the_results(full: Path, report: Path, tmp_path: Path) -> None:
+@pytest.mark.reliability
+def test_the_report_is_a_pure_function_of_the_results(full: Path, report: Path, tmp_path: Path, figure: Figure) -> None:
     """Again, in another process, folder, time zone and locale: the same bytes."""
     command = [sys.executable, "-m", "paper_tables", "render", "all", "--results", os.path.relpath(full, tmp_path)]
     environment = os.environ | {"TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
@@ -570,7 +578,10 @@ def test_the_report_is_a_pure_function_of_the_results(full: Path, report: Path, 
     again = tmp_path / "report" / "paper"
     names = sorted(str(p.relative_to(report)) for p in report.rglob("*") if p.is_file())
     assert names == sorted(str(p.relative_to(again)) for p in again.rglob("*") if p.is_file())
-    assert [n for n in names if (report / n).read_bytes() != (again / n).read_bytes()] == []
+    changed = [name for name in names if (report / name).read_bytes() != (again / name).read_bytes()]
+    what = "the report again, from another path, time zone, locale: files that differ"
+    figure("T27", what, reached=f"{len(changed)} of {len(names)}", demanded="0")
+    assert changed == []
     text = (report / "index.html").read_text() + (report / "REPORT.md").read_text()
     assert str(full) not in text
     assert str(report) not in text

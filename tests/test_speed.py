@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from paper_tables import speed
+from paper_tables import reliability, speed
 from paper_tables.__main__ import main
+from paper_tables.registry import UserError
 
 MACHINE = {"device": "CPU (x)", "cpu": "CPU (x)", "cores": 2, "threads": 2, "versions": {"torch": "2.15.0"}}
 USUAL = {"usual, 0 workers": [0.2, 0.25, 0.3], "usual, 2 workers": [0.4] * 3}
@@ -54,7 +55,7 @@ def test_the_slower_one_is_the_bottleneck(benches: Path) -> None:
     text = speed.text(benches, "loader")
     assert "| ours | 750 (500-1,000) | 3.00 (2.00-4.00) |" in text
     assert "bar 1.8 met" in text
-    assert "ResNet-18 trains 4,000.0 images/s from memory: the bottleneck is the loader, 4.0 cores feed it." in text
+    assert "ResNet-18 trains 4,000.0 images/s from memory: the bottleneck is the loader, 4 cores feed it." in text
     assert "ResNet-50 trains 800.0 images/s from memory: the bottleneck is the net, 0.8 cores feed it." in text
 
 
@@ -96,3 +97,21 @@ def test_the_readme_gets_what_was_measured(benches: Path, tmp_path: Path) -> Non
     assert text.startswith(f"before\n{speed.MARKERS[0]}\n`make bench` printed:\n")
     assert "`make bench-data` printed:" in text
     assert text.endswith(f"{speed.MARKERS[1]}\nafter\n")
+
+
+def test_the_readme_gets_what_the_tests_of_reliability_reached(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("\n".join(reliability.MARKERS))
+    words = ["readme", str(readme), "--results", str(tmp_path)]
+    assert main(words) == 0
+    assert "Not run yet." in readme.read_text()
+    rows = [["T3", "kill -9", "19/20", "20/20", False], ["T10", "empty share", "3", "3", True]]
+    found = {"rows": rows, "counts": {"passed": 1246, "failed": 1}, "seconds": 660, "examples": 1000}
+    write(tmp_path, "reliability", MACHINE | found | {"versions": {"torch": "2.15.0", "lightning": "2.6.6"}})
+    assert main(words) == 0
+    text = readme.read_text()
+    assert "lightning 2.6.6: 1,246 passed, 1 failed in 11 minutes, 1,000 examples" in text
+    assert "| T3 | kill -9 | 19/20 | 20/20 | no |\n| T10 | empty share | 3 | 3 | yes |" in text
+    write(tmp_path, "reliability", [1])
+    with pytest.raises(UserError, match="`make test-reliability`"):
+        reliability.block(tmp_path)

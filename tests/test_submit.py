@@ -20,6 +20,7 @@ from reproduce.config import Run, resolve
 from reproduce.launch import command
 from reproduce.lock import lock
 from reproduce.submit import Resources, submit
+from tests.figures import Figure
 
 submitit = pytest.importorskip("submitit")
 ROOT = Path(__file__).resolve().parent.parent
@@ -264,9 +265,10 @@ def test_a_job_that_is_pre_empted_ends_with_the_same_weights(
 
 
 @pytest.mark.slow
+@pytest.mark.reliability
 @pytest.mark.usefixtures("cluster")
 def test_two_tasks_under_srun_stop_together_and_are_queued_again_once(
-    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
     """The submitted script itself, over stand-ins for SLURM: every task gets the signal, task 0 acts on it."""
     run = tiny(overrides=[*LONG, "execution.devices=2", "execution.accelerator=cpu"])
@@ -286,7 +288,10 @@ def test_two_tasks_under_srun_stop_together_and_are_queued_again_once(
     assert re.search(r"continuing at iteration [1-9]", job.task(0).stdout())
     for name in [key for key in os.environ if key.startswith(("SLURM_", "MASTER_"))]:
         monkeypatch.delenv(name)
-    assert outcome(Path(), run) == (undisturbed(run, tmp_path / "straight"), 1)
+    identical = outcome(Path(), run) == (undisturbed(run, tmp_path / "straight"), 1)
+    reached = f"queued again once, {'identical' if identical else 'different'}"
+    figure("T12", "SIGUSR2 to 2 tasks, a stand-in for scontrol", reached=reached, demanded="once, identical")
+    assert identical
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from reproduce.errors import UserError
 from reproduce.launch import train_all, verdict
 from reproduce.lock import lock
 from tests.conftest import TINY
+from tests.figures import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 Make = Callable[..., Run]
@@ -299,7 +300,8 @@ def test_jobs_run_side_by_side(tmp_path: Path) -> None:
     assert len(set(hashes)) == 2
 
 
-def test_two_processes_compute_the_training_of_one(tmp_path: Path) -> None:
+@pytest.mark.reliability
+def test_two_processes_compute_the_training_of_one(tmp_path: Path, figure: Figure) -> None:
     """Sec. 4.2's batch over two devices. BN sees what a device holds: equal groups make them comparable."""
     words = ["net.bn_group=4", "train.lr=0.001", "train.iterations=6", "train.milestones=[]", "train.test_every=3"]
     weights = {}
@@ -315,6 +317,8 @@ def test_two_processes_compute_the_training_of_one(tmp_path: Path) -> None:
         again = evaluated(place, *words)
         assert again == found["metrics"]["test_error"]  # the net that is saved is the one that was tested
         weights[devices] = load_file(next(place.glob("runs/*/*/*/final.safetensors")))
-    for name, one in weights[1].items():
-        if "running" not in name and "num_batches" not in name:  # these are of process 0's groups alone
-            torch.testing.assert_close(weights[2][name], one, rtol=0, atol=1e-6, msg=name)
+    # Moving averages are of process 0's groups alone.
+    trained = [name for name in weights[1] if "running" not in name and "num_batches" not in name]
+    largest = max(float((weights[2][name] - weights[1][name]).abs().max()) for name in trained)
+    figure("T7", "2 processes and 1, the same BN groups: largest difference", reached=f"{largest:.1e}", demanded="1e-6")
+    assert largest <= 1e-6

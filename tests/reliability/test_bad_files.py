@@ -136,6 +136,7 @@ STATES: dict[str, Callable[[bytes, dict[str, Any]], bytes]] = {
     "another sum": lambda content, state: content.replace(content[7:15], b"00000000", 1),
     "bomb": lambda content, state: signed(pickle.dumps(Bomb())),
     "bomb inside": changed(bomb=Bomb()),
+    "the mark of a zip file before it": lambda content, state: b"PK" + content,
     "plain bomb": lambda content, state: in_bytes(state | {"bomb": Bomb()}),
     "not a state": lambda content, state: signed(in_bytes([1, 2])),
     "a newer form": lambda content, state: signed(in_bytes({"version": 9, "weights": state["net"]})),
@@ -210,7 +211,7 @@ def test_any_damage_to_a_state_is_seen(stopped: Path, tmp_path: Path, data: st.D
     path = tmp_path / "state"
     path.write_bytes(content)
     if content != whole:
-        with pytest.raises(ValueError, match="damaged|not a state|zip|central"):
+        with pytest.raises(ValueError, match="damaged|not a state"):
             checkpoint.load(path)
 
 

@@ -43,14 +43,10 @@ def test_killed_and_started_again(tmp_path: Path, figure: Figure) -> None:
 
 
 @pytest.mark.slow
-def test_fifty_kills_over_twenty_runs(tmp_path: Path, figure: Figure) -> None:
-    survive(tmp_path, figure, runs=20, kills=50, processes=1)
-
-
-@pytest.mark.slow
-def test_kills_of_two_processes(tmp_path: Path, figure: Figure) -> None:
-    """Whichever of the two dies, the other leaves, and both start again."""
-    survive(tmp_path, figure, runs=5, kills=12, processes=2, words=TWO)
+@pytest.mark.parametrize(("processes", "words"), [(1, WORDS), (2, TWO)])
+def test_fifty_kills_over_twenty_runs(tmp_path: Path, figure: Figure, processes: int, words: tuple[str, ...]) -> None:
+    """Of two processes either may be the one that dies: the other leaves, and both start again."""
+    survive(tmp_path, figure, runs=20, kills=50, processes=processes, words=words)
 
 
 def test_killed_between_the_files_of_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +67,7 @@ def test_killed_between_the_files_of_the_result(tmp_path: Path, monkeypatch: pyt
     assert training.outcome() == outcome
 
 
-def test_a_kill_is_seen_by_these_tests(tmp_path: Path) -> None:
+def test_a_kill_is_seen_by_these_tests(tmp_path: Path, figure: Figure) -> None:
     """Negative control: with states that forget the momentum the comparison fails."""
     training = Training(tmp_path / "run")
     training.start()
@@ -86,4 +82,11 @@ def test_a_kill_is_seen_by_these_tests(tmp_path: Path) -> None:
     assert training.run() == [0]
     peace = Training(tmp_path / "peace")
     assert peace.run() == [0]
-    assert training.outcome() != peace.outcome()
+    seen = training.outcome() != peace.outcome()
+    figure(
+        "T2",
+        "negative control: states that forget the momentum",
+        reached="differs" if seen else "equal",
+        demanded="differs",
+    )
+    assert seen

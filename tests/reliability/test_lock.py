@@ -11,7 +11,7 @@ import pytest
 
 from reproduce import lock as module
 from reproduce.errors import UserError
-from reproduce.lock import STALE_SECONDS, lock
+from reproduce.lock import STALE_SECONDS, holder, lock, me
 from tests.figures import Figure
 from tests.reliability.trainings import SERVER, Training
 
@@ -39,7 +39,7 @@ def test_the_owner_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             pass
     assert (tmp_path / "lock").read_text() == ""
     with lock(tmp_path):
-        pass
+        assert holder(tmp_path) == me()
 
 
 def test_another_machines_lock_holds_while_it_beats(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_another_machines_lock_holds_while_it_beats(tmp_path: Path) -> None:
         pass
     owned(tmp_path, age=STALE_SECONDS + 20)
     with lock(tmp_path):
-        pass
+        assert holder(tmp_path) == me()
 
 
 def test_the_same_slurm_job_continues_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,14 +58,14 @@ def test_the_same_slurm_job_continues_at_once(tmp_path: Path, monkeypatch: pytes
         pass
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     with lock(tmp_path):
-        pass
+        assert holder(tmp_path) == me()
 
 
 @pytest.mark.parametrize("content", ["", "\0", "{", "[1]", '{"host": 3}', '{"host": null, "pid": "x"}'])
 def test_a_damaged_lock_is_nobodys(tmp_path: Path, content: str) -> None:
     (tmp_path / "lock").write_text(content)
     with lock(tmp_path):
-        pass
+        assert holder(tmp_path) == me()
 
 
 @pytest.mark.parametrize("supported", [True, False])
@@ -76,7 +76,7 @@ def test_a_dead_process_of_this_machine_holds_nothing(
         monkeypatch.setattr(module, "_lock_by_kernel", lambda file: None)
     owned(tmp_path, host=socket.gethostname(), pid=DEAD)
     with lock(tmp_path):
-        pass
+        assert holder(tmp_path) == me()
 
 
 def test_without_the_kernels_locks_a_living_process_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_a_killed_owner_is_replaced_at_once(tmp_path: Path) -> None:
     process.kill()
     process.join()
     with lock(tmp_path):
-        pass
+        assert holder(tmp_path) == me()
 
 
 def two_at_once(place: Path) -> list[int | None]:

@@ -15,6 +15,7 @@ from reproduce.config import Run
 from reproduce.launch import train_all
 from tests.conftest import TINY
 from tests.figures import Figure
+from tests.reliability.trainings import WORDS, Training, seconds_of
 
 pytestmark = pytest.mark.reliability
 Make = Callable[..., Run]
@@ -70,6 +71,26 @@ def test_a_server_that_never_answers_costs_seconds(
     assert len(capsys.readouterr().err.splitlines()) == 1
     figure("T18", "W&B server accepts and is silent", reached=f"{seconds:.1f} s, 1 warning", demanded="5 s, 1 warning")
     assert seconds < 5
+
+
+@pytest.mark.slow
+def test_a_training_with_a_silent_server_loses_seconds_only(tmp_path: Path, figure: Figure, silent_server: str) -> None:
+    """The whole command, against the same with `offline`: its own service takes seconds to start in both."""
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    environment = {"WANDB_API_KEY": CANARY, "WANDB_BASE_URL": silent_server}
+    offline, online = (
+        Training(tmp_path / mode, (*WORDS, f"execution.wandb={mode}"), environment=environment)
+        for mode in ("offline", "online")
+    )
+    lost = -seconds_of(offline) + seconds_of(online)
+    warnings = [line for line in online.said().splitlines() if "W&B" in line]
+    kept = len(list(online.place.glob("runs/*/*/*/wandb/offline-run-*")))
+    reached = f"{lost:.1f} s, {len(warnings)} warning, {kept} offline folder"
+    what = "a training whose W&B server accepts and is silent"
+    figure("T18", what, reached=reached, demanded="5 s, 1 warning, 1 offline folder")
+    assert online.outcome() == offline.outcome()
+    assert (len(warnings), kept) == (1, 1), online.said()
+    assert lost < 5
 
 
 def files_with(needle: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Trainings as processes that start at once: forked from a server that has imported torch and Lightning already."""
 
+import csv
 import multiprocessing
 import os
 import random
@@ -93,6 +94,10 @@ class Training:
         """What must not depend on interruptions: weights and curve."""
         return {name: next(self.place.glob(f"*/smoke*/*/seed-0/{name}")).read_bytes() for name in KEPT}
 
+    def curve(self) -> list[dict[str, str]]:
+        with next(self.place.glob("results/*/*/*/curve.csv")).open(newline="") as file:
+            return list(csv.DictReader(file))
+
     def left_behind(self) -> list[str]:
         """Files that a training without interruptions does not leave."""
         names = sorted(str(path.relative_to(self.place)) for path in self.place.rglob("*") if path.is_file())
@@ -138,11 +143,14 @@ def seconds_of(training: Training) -> float:
 
 
 def kill_until_done(training: Training, kills: int, length: float, draw: random.Random) -> tuple[int, int]:
-    """Kill at `kills` random moments, starting again each time, then let it end. Returns (kills made, unreadable)."""
+    """Kill at `kills` random moments, starting again each time, then let it end. Returns (kills made, unreadable).
+
+    Each start gets its share of the `length` of a training, so that the last one still finds something to kill.
+    """
     made = unreadable = 0
     for _ in range(kills):
         training.start()
-        time.sleep(draw.uniform(0, length))
+        time.sleep(draw.uniform(0, length / kills))
         victim = draw.randrange(training.processes)
         made += training.ranks[victim].is_alive()
         training.signal(signal.SIGKILL, victim)
