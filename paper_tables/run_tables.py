@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from paper_tables.measure import judge, ours_text
@@ -44,11 +45,16 @@ def errors_table(run: str, seeds: list[Seed]) -> Table:
 
 
 def flat(tree: dict[str, Any], before: str = "") -> dict[str, str]:
-    """{"train": {"lr": 0.1}} -> {"train.lr": "0.1"}."""
+    """{"train": {"lr": 0.1, "compile": False}} -> {"train.lr": "0.1", "train.compile": "false"}."""
     found: dict[str, str] = {}
     for key, value in tree.items():
-        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": str(value)}
+        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": word(value)}
     return found
+
+
+def word(value: object) -> str:
+    """A value as it is written in a configuration file."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def config_of(seeds: list[Seed]) -> dict[str, str]:

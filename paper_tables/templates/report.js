@@ -153,7 +153,8 @@
     const height = rows * (width < 500 ? 290 : 380);
     const made = { width, height, margin: { l: 48, r: 14, t: 34, b: 44 }, showlegend: false, hovermode: width < 700 ? "closest" : "x unified", dragmode: "zoom",
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: css("--ink"), size: 13, family: "system-ui, sans-serif" },
-      hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line"), font: { color: css("--ink"), size: 12 }, namelength: -1 }, annotations: [] };
+      hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line"), font: { color: css("--ink"), size: 12 }, namelength: -1 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--ink") }, annotations: [] };
     data.panels.forEach((panel, i) => {
       const [column, row] = [i % columns, Math.floor(i / columns)];
       const gapX = columns > 1 ? 62 / width : 0;
