@@ -49,10 +49,14 @@ def _possible(mode: str) -> str:
     if not has_key():
         say("W&B: no WANDB_API_KEY and no netrc entry; continuing offline (`wandb sync` sends it later)")
         return "offline"
-    if not _answers(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")):
+    if not _answers(_address()):
         say("W&B: no answer from the server; continuing offline (`wandb sync` sends it later)")
         return "offline"
     return mode
+
+
+def _address() -> str:
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
 
 
 def _answers(url: str) -> bool:
@@ -130,7 +134,12 @@ def close(observer: Logger, summary: dict[str, Any] | None = None) -> None:
 
 
 def server() -> Any:
-    """W&B's own reading interface (`wandb.Api`); what goes wrong is the caller's to tell."""
+    """W&B's own reading interface (`wandb.Api`); what goes wrong is the caller's to tell.
+
+    Without a server its service would be started in vain, and then keep later offline runs of this process waiting.
+    """
     import wandb
 
+    if not _answers(_address()):
+        raise ConnectionError(f"no answer from {_address()}")
     return wandb.Api(timeout=4 * LOGIN_SECONDS)
