@@ -175,16 +175,17 @@ wandb-publish: $(INSTALLED) ## Results that exist as files -> runs, nothing twic
 	@folder=$(FOLDER) || exit; $(REPRODUCE) wandb-publish --profile "$$folder" $(if $(WANDB),--wandb $(WANDB))
 
 ##@ Develop
-test test-all test-reliability: export OMP_NUM_THREADS = 1  # tiny tensors, two tests at a time
+SHARED := -n 2 --dist worksteal  # two tests at a time, and no worker idle while the other has some left
+test test-all test-reliability: export OMP_NUM_THREADS = 1  # tiny tensors
 test: $(INSTALLED)   ## Lint, types, tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest -m "not slow" -n 2
+	$(PYTHON) -m pytest -m "not slow" $(SHARED)
 test-all: $(INSTALLED) ## Every test, the slow ones too
-	$(PYTHON) -m pytest -n 2
+	$(PYTHON) -m pytest $(SHARED)
 test-reliability: $(INSTALLED) ## Interruptions, full disks, bad input: figures reached and demanded
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} RELIABILITY=record $(PYTHON) -m pytest -m reliability -n 2
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} RELIABILITY=record $(PYTHON) -m pytest -m reliability $(SHARED)
 smoke:               ## A few iterations of every run, evaluated and rendered (part of `make test`)
 architectures: $(INSTALLED) ## Count the nets layer by layer again: results/architectures.json
 	@$(REPRODUCE) architectures

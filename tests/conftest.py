@@ -26,6 +26,11 @@ TINY = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first: begun last, it would leave the other workers idle."""
+    items.sort(key=lambda item: item.path.name != "test_smoke.py")
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)

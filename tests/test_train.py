@@ -270,7 +270,14 @@ def wait_for_a_state(tmp_path: Path, process: "subprocess.Popen[str]") -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR2, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        *(pytest.param(*other, marks=pytest.mark.slow) for other in [(signal.SIGUSR2, 143), (signal.SIGINT, 130)]),
+        pytest.param(
+            signal.SIGKILL, -9, marks=pytest.mark.slow
+        ),  # tests/reliability/ kills trainings that start faster
+    ],
 )
 def test_a_signal_ends_a_run_and_the_same_command_continues_it(
     tmp_path: Path, number: signal.Signals, code: int
