@@ -180,7 +180,7 @@ def test_a_block_adds_its_shortcut_before_the_last_relu(block: Block, c_in: int,
             nn.init.normal_(module.weight)
     x, responses = images(2, 6, channels=c_in), []
     last = plain.bn3 if isinstance(plain, residual.Bottleneck) else plain.bn2
-    last.register_forward_hook(lambda module, inputs, y: responses.append(y))
+    last.register_forward_hook(lambda module, inputs, y: responses.append(y.clone()))
     assert torch.equal(plain(x), F.relu(responses[0]))
     shortcut = F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, 0, 8 - c_in))
     assert torch.equal(residual_block(x), F.relu(responses[0] + shortcut))
@@ -272,7 +272,7 @@ def test_response_layers_are_the_bns_after_every_3x3_layer(depth: int, shortcut:
 def test_responses_are_taken_before_the_relu() -> None:
     net, seen = cifar(), []
     for _, module in response_layers(net):
-        module.register_forward_hook(lambda module, inputs, y: seen.append(y))
+        module.register_forward_hook(lambda module, inputs, y: seen.append(y.clone()))
     net(images(4))
     assert len(seen) == 7
     assert all(bool((y < 0).any()) for y in seen)

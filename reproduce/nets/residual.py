@@ -88,17 +88,21 @@ class ZeroPadding(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, stride: int, options: Options) -> None:
         super().__init__()
-        self.stride, self.average = stride, options.subsample == "average"
+        self.kernel, self.stride = stride if options.subsample == "average" else 1, stride
         before = (c_out - c_in) // 2 if options.zero_padding == "both" else 0
         self.padding = (0, 0, 0, 0, before, c_out - c_in - before)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[b, c_in, h, w] -> [b, c_out, h / stride, w / stride], rounded up as a strided convolution does."""
-        if self.average and self.stride > 1:
-            x = F.avg_pool2d(x, self.stride, ceil_mode=True)
-        else:
-            x = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(x, self.padding)
+        """[b, c_in, h, w] -> [b, c_out, h / stride, w / stride], rounded up as a strided convolution does.
+
+        Every second pixel is the mean over a 1x1 window: x[:, :, ::2, ::2], whose gradient keeps the memory layout.
+        """
+        return F.pad(F.avg_pool2d(x, self.kernel, self.stride, ceil_mode=True), self.padding)
+
+
+def relu_(x: Tensor) -> Tensor:
+    """In place, as the addition before it: BN's gradient needs its input, not its output (hooks see it before ReLU)."""
+    return F.relu(x, inplace=True)
 
 
 def make_shortcut(c_in: int, c_out: int, stride: int, options: Options) -> nn.Module | None:
@@ -125,9 +129,9 @@ class Basic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[b, c_in, h, w] -> [b, width, h / stride, w / stride]."""
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = relu_(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return F.relu(y if self.shortcut is None else y + self.shortcut(x))
+        return relu_(y if self.shortcut is None else y.add_(self.shortcut(x)))
 
 
 class Bottleneck(nn.Module):
@@ -146,10 +150,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[b, c_in, h, w] -> [b, 4 width, h / stride, w / stride]."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
+        y = relu_(self.bn1(self.conv1(x)))
+        y = relu_(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return F.relu(y if self.shortcut is None else y + self.shortcut(x))
+        return relu_(y if self.shortcut is None else y.add_(self.shortcut(x)))
 
 
 BLOCKS: dict[str, type[Basic] | type[Bottleneck]] = {"basic": Basic, "bottleneck": Bottleneck}
@@ -181,7 +185,7 @@ def make_layers(stem: str, depth: int, block: str, classes: int, options: Option
     kind, blocks = family(stem, depth, block)
     make, (width, kernel, stride) = BLOCKS[kind], STEMS[stem]
     conv, bn = Conv2d(3, width, kernel, stride), BatchNorm(width, options.bn_group)
-    layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=conv, bn1=bn, relu=nn.ReLU())
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=conv, bn1=bn, relu=nn.ReLU(inplace=True))
     if stem == "imagenet":
         layers["max_pool"] = nn.MaxPool2d(3, stride=2, padding=1)
     channels = width
