@@ -126,7 +126,7 @@ imagenet-shards: $(INSTALLED) ## Training images of DATA decoded once -> SHARDS,
 	@$(REPRODUCE) imagenet-shards $(if $(DATA),--root '$(DATA)') $(if $(SIDE),--side $(SIDE)) $(if $(SHARDS),--shards '$(SHARDS)')
 check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? With DECODE=1, can every image be decoded?
 	@$(REPRODUCE) check-data $(if $(DATA),--root '$(DATA)') $(if $(filter-out 0,$(DECODE)),--decode)
-bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, against torchvision's reference pipeline
+bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, from files and shards, against torchvision's pipeline
 	@$(REPRODUCE) bench-data $(if $(IMAGES),--images '$(IMAGES)') && $(PAPER) speed loader
 bench-imagenet: $(INSTALLED) ## Images per second of ImageNet training, from memory beside a bare loop and through the loader
 	@$(REPRODUCE) bench-imagenet $(if $(DATA),--root '$(DATA)') && $(PAPER) speed imagenet

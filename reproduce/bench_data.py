@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,12 @@ def reference_batch(data: ImageNet, iteration: int) -> tuple[Tensor, Tensor]:
 
 def in_turns(data: ImageNet, stored: dict[str, ImageNet]) -> dict[str, list[float]]:
     """CPU seconds per image, one number a round."""
+    on_gpu = torch.cuda.is_available()
     ways: dict[str, Callable[[int], object]] = {
         "reference": lambda i: reference_batch(data, i),
         "ours": lambda i: data.train_batch(i),
         SENT: data._share(0, 1),
-        **{name: each._share(0, 1) for name, each in stored.items()},
+        **{name: replace(each._share(0, 1), pin=name == CUT and on_gpu) for name, each in stored.items()},
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for iteration in range(ROUNDS):

@@ -1,5 +1,6 @@
 """Pre-decoded training images: the pixels of the files, the same draws, whole or not at all, and what is refused."""
 
+import json
 import re
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from paper_tables.__main__ import main as paper_tables
 from reproduce.__main__ import main
 from reproduce.config import resolve
 from reproduce.data import predecode as predecode_module
@@ -265,3 +267,25 @@ def test_a_view_of_a_shard_is_not_read_whole(root: Path) -> None:
     image: Tensor = predecode(root, 480, None, 0).image(0)
     part, _ = region(image, 60, 0, 0, 32)
     assert part.untyped_storage().data_ptr() == image.untyped_storage().data_ptr()
+
+
+def test_a_result_says_that_its_images_were_predecoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From shards to the report: the embedded images, three iterations, workers and threads."""
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "imagenet-resnet-18-A", "--profile", "smoke", "data.predecoded=480", "execution.workers=1"]
+    assert main(words) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "train-00000-of-00001.safetensors: is not there; `make imagenet-shards`" in said
+    assert main(["imagenet-shards", "--root", "runs/cache/imagenet-shapes-1", "--shards", "s"]) == 0
+    assert main([*words, "data.shards=s"]) == 0
+    (path,) = Path("results").glob("smoke+*/imagenet-resnet-18-A/seed-0/result.json")
+    found = json.loads(path.read_text())["provenance"]
+    assert found["config"]["data"] | {"predecoded": 480, "shards": "$SHARDS"} == found["config"]["data"]
+    assert "data.shards=$SHARDS" in found["command"]
+    assert "pre-decoded (shorter side at most 480)" in found["data"]["description"]
+    assert main(["evaluate", *words[1:]]) == 0
+    assert "pre-decoded (shorter side at most 480)" in capsys.readouterr().out
+    assert paper_tables(["headline", "--profile", path.parts[1]]) == 0
+    assert "pre-decoded (shorter side at most 480)" in capsys.readouterr().out

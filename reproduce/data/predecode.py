@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,10 @@ def _check_space(files: Files, shards: Shards, missing: list[int]) -> None:
         raise UserError(
             f"{shards.folder}: {needed / 1e9:.1f} GB are needed there and {free / 1e9:.1f} GB are free; "
             "name a larger disk (SHARDS=...) or a smaller SIDE"
+        )
+    if missing:
+        print(
+            f"{shards.folder}: about {needed / 1e9:.1f} GB in {len(missing):,} shards ...", file=sys.stderr, flush=True
         )
 
 
