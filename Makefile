@@ -21,6 +21,8 @@ SHELL := bash
 ##= RUNS       compare: run ids of PROFILE; or A and B, two sets of results
 ##= DRY_RUN    1: print runs, hours and disk, train nothing
 ##= TARS       folder of ImageNet's archives (imagenet-prepare); LABELS a list instead of the devkit; MD5=1 checks them
+##= SIDE       imagenet-shards: largest shorter side kept (480); train from them by SET=data.predecoded=480
+##= SHARDS     where they lie (default: shards-<SIDE> in DATA; sets data.shards, nothing else)
 ##= DECODE     1: check-data decodes every image; IMAGES folder or tar of images for bench-data
 ##= PYTHON     the interpreter (default: the active environment, else .venv, made where there is none)
 PROFILE ?= paper
@@ -61,7 +63,7 @@ as-it-is:
 REPRODUCE = $(PYTHON) -m reproduce
 PAPER     = $(PYTHON) -m paper_tables
 RECIPE    = $(if $(PRECISION),train.precision=$(PRECISION)) $(SET)
-EXECUTION = $(if $(DATA),data.root='$(DATA)') $(if $(GPUS),execution.devices=$(GPUS)) $(if $(NODES),execution.nodes=$(NODES)) \
+EXECUTION = $(if $(DATA),data.root='$(DATA)') $(if $(SHARDS),data.shards='$(SHARDS)') $(if $(GPUS),execution.devices=$(GPUS)) $(if $(NODES),execution.nodes=$(NODES)) \
             $(if $(JOBS),execution.jobs=$(JOBS)) $(if $(WANDB),execution.wandb=$(WANDB))
 OPTIONS   = $(strip --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(EXECUTION) $(RECIPE))
 JOB       = $(strip $(if $(PARTITION),--partition '$(PARTITION)') $(if $(HOURS),--hours $(HOURS)) $(if $(CPUS),--cpus $(CPUS)) \
@@ -120,9 +122,11 @@ footnotes-cifar:     ## Footnote 5 (a claim): ResNet-110 without warm-up
 imagenet-prepare: $(INSTALLED) ## Official archives in TARS -> train/ and val/ in DATA; continues what was begun
 	@$(REPRODUCE) prepare-imagenet $(if $(DATA),--root '$(DATA)') $(if $(TARS),--tars '$(TARS)') \
 	  $(if $(LABELS),--labels '$(LABELS)') $(if $(filter-out 0,$(MD5)),--md5)
+imagenet-shards: $(INSTALLED) ## Training images of DATA decoded once -> SHARDS, with shorter sides of at most SIDE; continues what was begun
+	@$(REPRODUCE) imagenet-shards $(if $(DATA),--root '$(DATA)') $(if $(SIDE),--side $(SIDE)) $(if $(SHARDS),--shards '$(SHARDS)')
 check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? With DECODE=1, can every image be decoded?
 	@$(REPRODUCE) check-data $(if $(DATA),--root '$(DATA)') $(if $(filter-out 0,$(DECODE)),--decode)
-bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, against torchvision's reference pipeline
+bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, from files and shards, against torchvision's pipeline
 	@$(REPRODUCE) bench-data $(if $(IMAGES),--images '$(IMAGES)') && $(PAPER) speed loader
 bench-imagenet: $(INSTALLED) ## Images per second of ImageNet training, from memory beside a bare loop and through the loader
 	@$(REPRODUCE) bench-imagenet $(if $(DATA),--root '$(DATA)') && $(PAPER) speed imagenet
@@ -191,6 +195,8 @@ architectures: $(INSTALLED) ## Count the nets layer by layer again: results/arch
 	@$(REPRODUCE) architectures
 bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
 	@$(REPRODUCE) bench && $(PAPER) speed step
+bench-report: $(INSTALLED) ## Seconds that the whole report of PROFILE takes, imports and rendering
+	@$(PAPER) bench --profile $(PROFILE) && $(PAPER) speed report
 picture: $(INSTALLED) ## PROFILE's report and a picture of its front page: report/<profile>/index.png
 	@$(call render,all) && $(CHROMIUM) --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
 	  --hide-scrollbars --window-size=1280,1330 --screenshot="report/$$folder/index.png" "file://$(CURDIR)/report/$$folder/index.html" 2> /dev/null \
@@ -248,4 +254,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare check-data bench-data bench-imagenet report check compare plan status dashboard wandb-publish test test-all test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report report check compare plan status dashboard wandb-publish test test-all test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)

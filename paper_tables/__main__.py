@@ -33,8 +33,9 @@ def parser() -> argparse.ArgumentParser:
     readme.add_argument("file", type=Path)
     readme.add_argument("--check", action="store_true", help="change nothing; exit 1 where the file is stale")
     speed = verbs.add_parser("speed", help="what a benchmark measured, as a table")
-    speed.add_argument("benchmark", choices=["step", "loader", "imagenet"])
+    speed.add_argument("benchmark", choices=["step", "loader", "imagenet", "report"])
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
+    bench = verbs.add_parser("bench", help="time the rendering of a profile's report: results/bench/report.json")
     compare = verbs.add_parser(
         "compare", help="runs, or two sets of results, side by side: errors, curves, configuration"
     )
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         verb.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
     for verb in (render, compare):
         verb.add_argument("--palette", choices=["safe", "paper"], default="safe", help="colours of the figures (safe)")
-    for verb in (render, check, headline, readme, compare, artefacts):
+    for verb in (render, check, headline, readme, bench, compare, artefacts):
         verb.add_argument("--profile", default="paper", help="which results (paper)")
         verb.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
     return top
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     verbs = {"runs": _runs, "render": _render, "check": _check, "headline": _headline}
-    others = {"readme": _readme, "speed": _speed, "compare": _compare, "artefacts": _artefacts}
+    others = {"readme": _readme, "speed": _speed, "bench": _bench, "compare": _compare, "artefacts": _artefacts}
     verb = (verbs | others)[options.verb]
     try:
         return verb(options)
@@ -160,6 +161,14 @@ def _speed(options: argparse.Namespace) -> int:
     from paper_tables import speed
 
     print(speed.text(options.results, options.benchmark), end="")
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from paper_tables import bench
+
+    load().check_profile(options.profile, options.results)
+    print(bench.bench(options.results, options.profile))
     return 0
 
 

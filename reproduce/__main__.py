@@ -34,6 +34,7 @@ ALONE: dict[str, tuple[Verb, str]] = {
     "runs": (verbs.runs, "the run ids, one a line"),
     "architectures": (verbs.architectures, "layers of every net of the paper, counted: results/architectures.json"),
     "prepare-imagenet": (verbs.prepare_imagenet, "ImageNet's official archives -> train/<wnid>/*, val/<wnid>/*"),
+    "imagenet-shards": (verbs.imagenet_shards, "ImageNet's training images decoded once, into files read by mapping"),
     "check-data": (verbs.check_data, "is an ImageNet folder complete?"),
     "wandb-publish": (verbs.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
     "bench-data": (verbs.bench_data, "speed of ImageNet's training view, against torchvision's pipeline"),
@@ -56,6 +57,11 @@ OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {  # of single verbs
         "--tars": (PATH, "the folder of the archives"),
         "--labels": (PATH, "wnids of the validation images, instead of the development kit"),
         "--md5": (FLAG, "check the archives' MD5 sums first"),
+    },
+    "imagenet-shards": {
+        "--root": (PATH, "where train/ lies"),
+        "--side": ({"type": int, "default": 480}, "images with a longer shorter side are resized to it (480)"),
+        "--shards": (PATH, "where to write them (default: shards-<side> beside train/)"),
     },
     "check-data": {
         "--root": (PATH, "where train/ and val/ lie"),

@@ -1,8 +1,9 @@
 """Speed of ImageNet's training view, in images per second of one core, beside torchvision's reference pipeline.
 
 Both go from files to one normalised float batch: ours through ImageNet.train_batch, the reference through PIL,
-RandomResizedCrop, RandomHorizontalFlip, ToTensor, Normalize and the default collation. They take turns on the same
-images within one run, in CPU time of this process, so that what else the machine does counts little.
+RandomResizedCrop, RandomHorizontalFlip, ToTensor, Normalize and the default collation. Beside them, the same view from
+shards of pre-decoded images, a batch of 256: resized by the worker, and cut only, as for a GPU that resizes. All take
+turns on the same images within one run, in CPU time of this process, so that what else the machine does counts little.
 """
 
 import tarfile
@@ -10,7 +11,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +23,16 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from reproduce.data.imagenet import CACHE, ImageNet
+from reproduce.data.predecode import predecode
 from reproduce.errors import UserError
 from reproduce.nets.residual import build
 from reproduce.record import cores, say, write_bench
 
 BAR = 1.8  # ours is to be at least so many times as fast
+SENT, RESIZED, CUT = "ours, as a worker sends it", "from shards, resized by the worker", "from shards, cut for a GPU"
+PER_CORE = {SENT: (800, 1000), CUT: (15_000, 50_000)}  # images/s: must and aim
+SIDE = 480  # of the shards: the largest shorter side of the training view
+SHARDED = 8  # times BATCH: from shards, the share of one device alone, whose images are soon made
 ROUNDS = 31  # the first one warms up
 BATCH = 32  # images per turn: the share of one of 8 devices
 STEPS = {"cuda": (128, 20), "cpu": (4, 2)}  # images per step, timed steps
@@ -73,10 +81,22 @@ def _found(images: Path, scratch: Path) -> list[Path]:
     return found
 
 
-def _module(source: str, root: str, cache: Path = CACHE) -> ImageNet:
-    data = ImageNet(source=source, root=root, batch_size=BATCH, seed=0, iterations=10**6, cache=cache)
+def _module(source: str, root: str, cache: Path = CACHE, times: int = 1, **given: Any) -> ImageNet:
+    size = times * BATCH
+    data = ImageNet(source=source, root=root, batch_size=size, seed=0, iterations=10**6, cache=cache, **given)
     data.setup()
     return data
+
+
+@contextmanager
+def from_shards(data: ImageNet) -> Iterator[dict[str, ImageNet]]:
+    """The same images pre-decoded, in a folder that is thrown away: resized by the worker, and cut only."""
+    root = data.files["train"].folder.parent
+    with tempfile.TemporaryDirectory() as folder:
+        predecode(root, SIDE, Path(folder), 0)
+        given: dict[str, Any] = {"predecoded": SIDE, "shards": Path(folder), "times": SHARDED}
+        ways = {name: {**given, "resize_on_device": name == CUT} for name in (RESIZED, CUT)}
+        yield {name: _module(data.source, str(root), data.cache, **way) for name, way in ways.items()}
 
 
 def reference_batch(data: ImageNet, iteration: int) -> tuple[Tensor, Tensor]:
@@ -92,25 +112,29 @@ def reference_batch(data: ImageNet, iteration: int) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def in_turns(data: ImageNet) -> dict[str, list[float]]:
+def in_turns(data: ImageNet, stored: dict[str, ImageNet]) -> dict[str, list[float]]:
     """CPU seconds per image, one number a round."""
+    on_gpu = torch.cuda.is_available()
     ways: dict[str, Callable[[int], object]] = {
         "reference": lambda i: reference_batch(data, i),
         "ours": lambda i: data.train_batch(i),
-        "ours, as a worker sends it": lambda i: data._share(0, 1)(i),
+        SENT: data._share(0, 1),
+        **{name: replace(each._share(0, 1), pin=name == CUT and on_gpu) for name, each in stored.items()},
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for iteration in range(ROUNDS):
         for name, way in ways.items():
             began = time.process_time()
             way(iteration)
-            seconds[name].append((time.process_time() - began) / data.batch_size)
+            images = stored[name].batch_size if name in stored else data.batch_size
+            seconds[name].append((time.process_time() - began) / images)
     return {name: times[1:] for name, times in seconds.items()}
 
 
 def loader_only(data: ImageNet, workers: int) -> float:
-    """Images per second of wall time that `workers` processes deliver, their start left out."""
-    data.workers, data.iterations, data.start_iteration = workers, 2 + 4 * workers, 0
+    """Images per second of wall time that `workers` processes (threads where they cut) deliver, without their start."""
+    batches = 40 if data.cut else 4
+    data.workers, data.iterations, data.start_iteration = workers, 2 + batches * workers, 0
     items = iter(data.train_dataloader())
     next(items)
     began, n = time.perf_counter(), sum(len(item[1]) for item in items)
@@ -144,13 +168,14 @@ def model_only(depth: int, device: torch.device) -> float:
 def bench_data(images: Path | None = None) -> Path:
     """Compare the views, time the loader alone and two nets from memory; results/bench/loader.json holds each round."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with opened(images) as data, _threads(1):
+    with opened(images) as data, _threads(1), from_shards(data) as stored:
         say(f"timing {ROUNDS} rounds of {data.batch_size} images ...")
         images_text = f"{data.n_train} images of {images.name}" if images else "embedded images"
         found: dict[str, object] = {"images": images_text}
-        found |= {"bar": BAR, "seconds": in_turns(data)}
+        found |= {"bar": BAR, "per_core": PER_CORE, "side": SIDE, "seconds": in_turns(data, stored)}
         say(f"timing the loader with {cores()} workers, and the nets ...")
         found |= {"workers": cores(), "loader": loader_only(data, cores())}
+        found |= {"threads_cut": loader_only(stored[CUT], cores())}
     nets = {f"ResNet-{depth}": model_only(depth, device) for depth in DEPTHS}
     return write_bench("loader", device, found | {"from_memory": nets})
 

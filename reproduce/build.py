@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -73,6 +74,9 @@ def build_data(config: Config, chunk: int = 1) -> Data:
         **{key: getattr(d, key) for key in ("shorter_side", "crop", "test_side", "colour_noise")},
         workers=workers(config),
         cache=RUNS / "cache",
+        predecoded=d.predecoded or 0,
+        shards=Path(d.shards) if d.shards else None,
+        resize_on_device=on_gpu(config),
     )
 
 

@@ -22,7 +22,8 @@ RECIPES = ("cifar10", "imagenet")
 DEPTH = 10  # of a configuration file: sections, keys, lists
 
 # How a training is carried out, recorded but not part of what it is. Everything else is the recipe, and hashed.
-EXECUTION_KEYS = {"data.root", "train.compile", "train.channels_last"}
+EXECUTION_KEYS = {"data.root", "data.shards", "train.compile", "train.channels_last"}
+PLACES = {"data.root": "data.root=$DATA", "data.shards": "data.shards=$SHARDS"}  # as they are shown
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Run:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self.config)))
         return plain
 
+    def shown(self) -> dict[str, Any]:
+        """The same without the paths of this machine."""
+        tree = self.tree()
+        tree["data"] |= {"root": "$DATA"} | ({"shards": "$SHARDS"} if tree["data"]["shards"] else {})
+        return tree
+
     def recipe(self) -> dict[str, Any]:
         """The hashed part of the configuration, flat: what belongs to this recipe."""
         flat = sorted(flatten(self.tree()).items())
@@ -61,7 +68,7 @@ class Run:
     def command(self, verb: str = "train") -> str:
         """The command line of this result, rebuilt from its configuration; paths of this machine are written $DATA."""
         words = [f"python -m reproduce {verb} {self.name} --profile {self.base_profile} --seed {self.seed}"]
-        shown = [item if not item.startswith("data.root=") else "data.root=$DATA" for item in self.overrides]
+        shown = [PLACES.get(item.partition("=")[0], item) for item in self.overrides]
         return " ".join(words + shown)
 
 

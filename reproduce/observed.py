@@ -85,10 +85,8 @@ class Training:
 
 def of_run(run: Run, code: tuple[str | None, bool] = (None, False)) -> Training:
     """A training that is about to start; `code`: the commit of this code, and whether it was changed."""
-    tree = run.tree()
-    tree["data"]["root"] = "$DATA"
     origin = {"command": run.command(), "commit": code[0], "dirty": code[1]}
-    return Training(run.name, run.profile, run.seed, run.recipe_hash, tree, origin)
+    return Training(run.name, run.profile, run.seed, run.recipe_hash, run.shown(), origin)
 
 
 def of_result(result: dict[str, Any]) -> Training:

@@ -187,10 +187,8 @@ def provenance(
     run: Run, *, data: Mapping[str, object], device: torch.device, processes: int, code: tuple[str | None, bool]
 ) -> dict[str, Any]:
     """Where a number comes from. No host or user name, no path of this machine, never sys.argv."""
-    tree = run.tree()
-    tree["data"]["root"] = "$DATA"
     return {
-        "config": tree,
+        "config": run.shown(),
         "recipe_hash": run.recipe_hash,
         "command": run.command(),
         "commit": code[0],

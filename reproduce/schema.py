@@ -39,6 +39,8 @@ class Data:
     crop: Optional[int] = None  # noqa: UP045
     colour_noise: Optional[float] = None  # noqa: UP045
     test_side: Optional[int] = None  # noqa: UP045
+    predecoded: Optional[int] = None  # noqa: UP045
+    shards: Optional[str] = None  # noqa: UP045
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "data.crop": (32, 4096),
     "data.colour_noise": (0.0, 10.0),
     "data.test_side": (32, 4096),
+    "data.predecoded": (32, 4096),
     "train.plateau_patience": (1, 10**6),
     "train.plateau_gain": (0.0, 100.0),
     "execution.devices": (1, 1024),
@@ -150,6 +153,7 @@ RANGES: dict[str, tuple[float, float]] = {
 
 OWN_KEYS = {  # of the ImageNet recipe: without a value in a recipe that does not name them
     *("data.shorter_side", "data.crop", "data.colour_noise", "data.test_side", "eval.test_sides"),
+    *("data.predecoded", "data.shards"),
     *("train.plateau_watch", "train.plateau_patience", "train.plateau_gain"),
 }
 

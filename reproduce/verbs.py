@@ -247,6 +247,18 @@ def prepare_imagenet(args: argparse.Namespace) -> int:
     return check_data(argparse.Namespace(verb=args.verb, root=args.root, decode=False))
 
 
+def imagenet_shards(args: argparse.Namespace) -> int:
+    from reproduce.data.predecode import predecode
+    from reproduce.record import cores
+
+    if not 32 <= args.side <= 4096:
+        raise UserError(f"{args.verb}: --side {args.side} is not between 32 and 4096 (make ... SIDE=480)")
+    shards = predecode(_named(args, "root", "DATA"), args.side, args.shards, cores())
+    words = f"data.predecoded={args.side}" + (f" data.shards={shards.folder}" if args.shards else "")
+    print(f"{shards.folder}: {shards.n:,} images in {len(shards):,} shards; to train from them: {words}")
+    return 0
+
+
 def check_data(args: argparse.Namespace) -> int:
     from reproduce.data.check import check
     from reproduce.record import cores

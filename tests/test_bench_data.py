@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from reproduce import bench_data
-from reproduce.bench_data import in_turns, loader_only, opened, reference_batch
+from reproduce.bench_data import CUT, RESIZED, SENT, from_shards, in_turns, loader_only, opened, reference_batch
 from reproduce.data.shapes import encode
 from reproduce.errors import UserError
 from tests.test_imagenet_data import smooth
@@ -41,10 +41,16 @@ def test_both_make_batches_of_the_same_images(images: Path) -> None:
         sizes = [Image.open(data.files["train"].path(i)).size for i in index]
         assert len(set(sizes)) == 2
         assert (data.shorter_side, data.crop, data.colour_noise) == ((256, 480), 224, 0.1)  # the paper's view
-        seconds = in_turns(data)
-        assert {name: len(times) for name, times in seconds.items()} == dict.fromkeys(seconds, 2)
-        assert loader_only(data, 1) > 0
-    assert list(seconds) == ["reference", "ours", "ours, as a worker sends it"]
+        with from_shards(data) as stored:
+            assert not stored[RESIZED].cut
+            assert stored[RESIZED].batch_size == 8 * data.batch_size
+            share, pixels = stored[RESIZED]._share(0, 1)(0)[0], data._share(0, 1)(0)[0]
+            assert torch.equal(share[:2], pixels)  # small images: the very same
+            seconds = in_turns(data, stored)
+            assert {name: len(times) for name, times in seconds.items()} == dict.fromkeys(seconds, 2)
+            assert loader_only(data, 1) > 0
+            assert loader_only(stored[CUT], 1) > 0
+    assert list(seconds) == ["reference", "ours", SENT, RESIZED, CUT]
 
 
 def test_what_holds_no_images_is_named(tmp_path: Path) -> None:

@@ -59,6 +59,14 @@ def test_the_slower_one_is_the_bottleneck(benches: Path) -> None:
     assert "ResNet-50 trains 800.0 images/s from memory: the bottleneck is the net, 0.8 cores feed it." in text
 
 
+def test_a_loader_has_bars_per_core() -> None:
+    bench = MACHINE | LOADER | {"from_memory": {}, "per_core": {"ours": [800, 1000]}, "threads_cut": 12345.6}
+    text = speed.loader(bench)
+    assert "| training view | images/s per core (range) | as fast as the reference (range) | bar |" in text
+    assert "| ours | 750 (500-1,000) | 3.00 (2.00-4.00) | 800 not met, 1,000 not met |" in text
+    assert "2 threads that cut from shards: 12,346 images/s." in text
+
+
 def test_a_gpu_is_named_with_the_cores_beside_it() -> None:
     row = {"net": "ResNet-20", "precision": "bf16", "seconds": SECONDS}
     text = speed.step(MACHINE | STEP | {"device": "H100", "rows": [row]})

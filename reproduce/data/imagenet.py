@@ -1,6 +1,7 @@
 """ImageNet-2012 behind one LightningDataModule: files on disk, one keyed stream of augmented batches, exact testing."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from reproduce.data.keyed import epoch_order
-from reproduce.data.loader import Items, loader, told, unfailed
+from reproduce.data.loader import Items, loader, threaded, told, unfailed
 from reproduce.data.mean import training_mean
+from reproduce.data.resample import Cuts, resample
 from reproduce.data.shapes import write_shapes
-from reproduce.data.shares import CPU, CentreCrops, TrainingShare, WholeImage
+from reproduce.data.shards import FromFiles, FromShards, Reader, place_in, shards_of
+from reproduce.data.shares import CPU, CentreCrops, Share, TrainingShare, WholeImage
 from reproduce.data.stream import Batch, Order, next_multiple
 from reproduce.data.tree import Tree, read_official, read_tree
 from reproduce.errors import UserError
@@ -51,6 +54,11 @@ class ImageNet(L.LightningDataModule):
         colour_noise: standard deviation of AlexNet's three draws per image; 0: none.
         workers: processes that decode, beside this one; 0: this one decodes.
         cache: where the mean image and the embedded set are kept.
+        predecoded: training images are read from shards (shards.py) of this shorter side at most; 0: from their files.
+            Test images and the mean image's come from files all the same.
+        shards: where those lie; by default `shards-<side>` beside train/.
+        resize_on_device: of pre-decoded images, workers only cut out what a crop covers; it is resized where training
+            computes.
     """
 
     def __init__(
@@ -76,6 +84,9 @@ class ImageNet(L.LightningDataModule):
         colour_noise: float = 0.1,
         workers: int = 0,
         cache: Path = CACHE,
+        predecoded: int = 0,
+        shards: Path | None = None,
+        resize_on_device: bool = False,
     ) -> None:
         super().__init__()
         if source not in SOURCES:
@@ -94,6 +105,7 @@ class ImageNet(L.LightningDataModule):
         self.test_every, self.chunk, self.channels_last = test_every, chunk, channels_last
         self.shorter_side, self.crop, self.test_side = (shorter_side[0], shorter_side[1]), crop, test_side
         self.colour_noise, self.workers, self.cache = colour_noise, workers, cache
+        self.predecoded, self.shards, self.cut = predecoded, shards, bool(predecoded) and resize_on_device
         self.start_iteration = 0
         self.fingerprint = ""
         self._on_device: dict[torch.device, tuple[Tensor, ...]] = {}
@@ -108,13 +120,16 @@ class ImageNet(L.LightningDataModule):
         """
         if self.fingerprint:
             return
-        tree = self._tree(test_only=stage == "test" and self.normalize == "channels")
-        self.is_official = self.source == "official" and self.subset == 0
-        tree = tree.subset(self.subset) if self.subset else tree
+        whole = self._tree(test_only=stage == "test" and self.normalize == "channels")
+        self.is_official = self.source == "official" and not self.subset and not self.predecoded
+        tree = whole.subset(self.subset) if self.subset else whole
         self.classes = tree.classes
         self.description = DESCRIPTIONS.get(self.source, f"folder of images, {len(tree.classes):,} classes")
         self.description += "" if len(tree.train) else ", validation images only"
+        if self.predecoded:
+            self.description += f", training images pre-decoded (shorter side at most {self.predecoded})"
         self._split(tree)
+        self._read = self._reader(whole, check=stage != "test")
         self._order = Order(self.n_train, batch_size=self.batch_size, seed=self.seed)
         fingerprint = tree.fingerprint()
         self._offset, self._divisor = self._normalization(fingerprint)
@@ -125,6 +140,16 @@ class ImageNet(L.LightningDataModule):
         if self.source == "official":
             return read_official(self.root, test_only)
         return read_tree(write_shapes(self.cache) if self.source == "synthetic" else self.root, test_only)
+
+    def _reader(self, whole: Tree, check: bool) -> Reader:
+        """How a training image is read. Raises UserError where shards are to be checked and one cannot be used."""
+        files = self.files["train"]
+        if not (self.predecoded and len(files)):
+            return FromFiles(files)
+        shards = shards_of(whole.classes, whole.train, self.predecoded, self.shards)
+        if check:
+            shards.check()
+        return FromShards(shards, place_in(whole.train, files))
 
     def _split(self, tree: Tree) -> None:
         """Hold out the first of a permutation under a fixed key, class-blind."""
@@ -230,8 +255,10 @@ class ImageNet(L.LightningDataModule):
         end = min(next_multiple(self.start_iteration, self.test_every), self.iterations)
         rank, world = self._place()
         self._order.positions(rank, world, CPU)  # a batch that cannot be divided shows here, on every process
-        keys = range(self.start_iteration, end)
-        return loader(Items(self._share(rank, world), keys), self.workers, self._device(None).type == "cuda")
+        keys, on_gpu = range(self.start_iteration, end), self._device(None).type == "cuda"
+        if self.cut:
+            return threaded(Items(replace(self._share(rank, world), pin=on_gpu), keys), self.workers)
+        return loader(Items(self._share(rank, world), keys), self.workers, on_gpu)
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """This rank's centre crops (uint8) and labels, in equally many batches on every rank, so one may be empty.
@@ -252,11 +279,12 @@ class ImageNet(L.LightningDataModule):
 
     def _share(self, rank: int, world: int) -> TrainingShare:
         drawn = self.shorter_side, self.colour_noise, self.crop, self.channels_last
-        return TrainingShare(self.files["train"], self._order, *drawn, rank, world)
+        return TrainingShare(self._read, self.train_labels, self._order, *drawn, rank, world, self.cut)
 
-    def _finish(self, share: tuple[Tensor, Tensor, Tensor], device: torch.device) -> Batch:
+    def _finish(self, share: Share, device: torch.device) -> Batch:
         """The arithmetic in float: (x - offset) / divisor, and the colour noise in the same units."""
         x, labels, colour = share
+        x = resample(x, self.crop, device) if isinstance(x, Cuts) else x
         noise = colour[:, :, None, None].to(device, non_blocking=True) / self._resident(device)[-1]
         return self.normalise(x, device).add_(noise), labels.to(device, non_blocking=True)
 

@@ -1,11 +1,13 @@
 """Work in loader workers: items in order, and an unreadable file told as one line instead of a worker's traceback."""
 
 import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from reproduce.errors import UserError
 
@@ -46,6 +48,35 @@ def loader(items: Items[K], workers: int, pin: bool = False) -> DataLoader[Any]:
         generator=torch.Generator(),
         worker_init_fn=_begin_worker,
     )
+
+
+class Ahead(IterableDataset[Any]):
+    """The items in their order, made by threads of this process while others are used.
+
+    For work that only copies bytes: processes would have to copy them once more, into memory that they share.
+    """
+
+    def __init__(self, items: Items[Any], threads: int) -> None:
+        self.items, self.threads = items, threads
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Any]:
+        with ThreadPoolExecutor(self.threads) as pool:
+            coming: deque[Future[Any]] = deque()
+            for index in range(len(self.items)):
+                coming.append(pool.submit(self.items.__getitem__, index))
+                if len(coming) > 2 * self.threads:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+
+
+def threaded(items: Items[K], threads: int) -> DataLoader[Any]:
+    """The items in their order, made by `threads` of this process (0: when they are asked for)."""
+    made = Ahead(items, threads) if threads else items
+    return DataLoader(made, batch_size=None, generator=torch.Generator())
 
 
 def _begin_worker(number: int) -> None:

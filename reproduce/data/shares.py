@@ -1,24 +1,33 @@
 """What loader workers make: objects that can be sent to them whole, called with what is to be made."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from reproduce.data.decode import read_image
+from reproduce.data.resample import Cuts, pack
+from reproduce.data.shards import Reader
 from reproduce.data.stream import Batch, Order
 from reproduce.data.tree import Files
-from reproduce.data.views import centre_crop, draw, resize_shorter, rows_needed, training_crop
+from reproduce.data.views import Moves, centre_crop, draw, region, resize_shorter, rows_needed, training_crop
 
 CPU = torch.device("cpu")
+Share = tuple[Any, Tensor, Tensor]  # x (uint8 [b, 3, crop, crop], or Cuts), labels, colour noise
 
 
 @dataclass(frozen=True)
 class TrainingShare:
-    """iteration → the share of process `rank`: x uint8 [b, 3, crop, crop], y int64 [b], colour noise float32 [b, 3]."""
+    """iteration → the share of process `rank`: x uint8 [b, 3, crop, crop], y int64 [b], colour noise float32 [b, 3].
 
-    files: Files
+    With `cut`, x is what the crops cover (Cuts), to be resized and mirrored on the device; `pin`ned for a GPU.
+    """
+
+    read: Reader
+    labels: Tensor
     order: Order
     shorter_side: tuple[int, int]
     colour_noise: float
@@ -26,19 +35,36 @@ class TrainingShare:
     channels_last: bool
     rank: int
     world: int
+    cut: bool = False
+    pin: bool = False
 
-    def __call__(self, iteration: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, iteration: int) -> Share:
         j = self.order.positions(self.rank, self.world, CPU)
         index = self.order.indices(torch.tensor([iteration]), j)[0]
         moves = draw(self.order.seed, iteration, j, self.shorter_side, self.colour_noise)
+        x = self._cuts(index, moves) if self.cut else self._crops(index, moves)
+        return x, self.labels[index], moves.colour
+
+    def _crops(self, index: Tensor, moves: Moves) -> Tensor:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        x = torch.empty(len(j), 3, self.crop, self.crop, dtype=torch.uint8, memory_format=layout)
-        drawn = zip(moves.side.tolist(), moves.down.tolist(), moves.across.tolist(), moves.flip.tolist(), strict=True)
-        for k, (i, (side, down, across, flip)) in enumerate(zip(index.tolist(), drawn, strict=True)):
-            needed = partial(rows_needed, side=side, down=down, crop=self.crop)
-            view = training_crop(read_image(self.files.path(i), needed), side, down, across, self.crop)
-            x[k] = view.flip(2) if flip else view
-        return x, self.files.labels[index], moves.colour
+        x = torch.empty(len(index), 3, self.crop, self.crop, dtype=torch.uint8, memory_format=layout)
+        for k, (i, side, down, across) in enumerate(self._drawn(index, moves)):
+            view = training_crop(self._image(i, side, down), side, down, across, self.crop)
+            x[k] = view.flip(2) if moves.flip[k] else view
+        return x
+
+    def _cuts(self, index: Tensor, moves: Moves) -> Cuts:
+        drawn = self._drawn(index, moves)
+        regions = [region(self._image(i, side, down), side, down, across, self.crop) for i, side, down, across in drawn]
+        return pack(regions, moves.flip, self.pin)
+
+    def _drawn(self, index: Tensor, moves: Moves) -> Iterator[tuple[int, int, int, int]]:
+        """Image, shorter side and place of each crop."""
+        parts = (index, moves.side, moves.down, moves.across)
+        return zip(*(part.tolist() for part in parts), strict=True)
+
+    def _image(self, i: int, side: int, down: int) -> Tensor:
+        return self.read(i, partial(rows_needed, side=side, down=down, crop=self.crop))
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,11 @@ class Order:
 
     def _order(self, epoch: int, device: torch.device) -> Tensor:
         """The epoch's permutation, kept while batches are drawn from it."""
-        key = epoch, device
-        if key not in self._orders:
-            while len(self._orders) >= CACHED_ORDERS:
-                del self._orders[next(iter(self._orders))]
-            self._orders[key] = epoch_order(self.seed, epoch, self.n, device)
-        return self._orders[key]
+        key, kept = (epoch, device), self._orders
+        if key not in kept:  # a new dictionary, never a changed one: threads may ask at the same time
+            kept = dict(list(kept.items())[1 - CACHED_ORDERS :]) | {key: epoch_order(self.seed, epoch, self.n, device)}
+            self._orders = kept
+        return kept[key]
 
 
 class Stream(Order):

@@ -5,6 +5,7 @@ All resampling is bilinear with antialiasing on uint8, which rounds as PIL's doe
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -39,13 +40,11 @@ def draw(
 ) -> Moves:
     """The draws for positions j [b] of one iteration. On the CPU, whatever the device of the batch: the same bits."""
     smallest, largest = shorter_side
-
-    def of(*purpose: int) -> Tensor:
-        return hash32(seed, iteration, positions, *purpose)
-
-    side = smallest + below(largest - smallest + 1, of(SIDE))
-    normal = torch.stack([_normal(of(COLOUR, axis)) for axis in range(3)], 1)  # [b, 3]
-    return Moves(side, of(DOWN), of(ACROSS), below(2, of(FLIP)).bool(), _colour(colour_noise * normal))
+    of = partial(hash32, seed, iteration, positions[:, None])  # all purposes in one go: [b, purposes]
+    size, down, across, flip = of(torch.tensor([SIDE, DOWN, ACROSS, FLIP])).unbind(1)
+    normal = _normal(of(COLOUR, torch.arange(3)))  # [b, 3]
+    side = smallest + below(largest - smallest + 1, size)
+    return Moves(side, down, across, below(2, flip).bool(), _colour(colour_noise * normal))
 
 
 def _normal(h: Tensor) -> Tensor:
@@ -66,12 +65,17 @@ def training_crop(image: Tensor, side: int, down: int, across: int, crop: int) -
     the resized image too, this is resizing everything and cropping then, but for the taps that would lie beyond the
     crop's edge; elsewhere the resized image's grid is shifted by part of a pixel. The scale is exact.
     """
+    part, scale = region(image, side, down, across, crop)
+    resized = F.interpolate(_batch_of_one(part), scale_factor=(scale, scale), mode="bilinear", antialias=True)
+    return resized[0, :, :crop, :crop]
+
+
+def region(image: Tensor, side: int, down: int, across: int, crop: int) -> tuple[Tensor, float]:
+    """What a training crop covers of the image [3, H, W], as a view [3, h, w], and the scale it is resized by."""
     height, width = image.shape[1:]
     scale = side / min(height, width)
     (top, bottom), (left, right) = _span(height, scale, down, crop), _span(width, scale, across, crop)
-    region = _batch_of_one(image[:, top:bottom, left:right])
-    resized = F.interpolate(region, scale_factor=(scale, scale), mode="bilinear", antialias=True)
-    return resized[0, :, :crop, :crop]
+    return image[:, top:bottom, left:right], scale
 
 
 def _span(n: int, scale: float, place: int, crop: int) -> tuple[int, int]:
