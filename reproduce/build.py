@@ -96,6 +96,7 @@ def build_classifier(config: Config) -> Classifier:
         sgd,
         test_precision=config.eval.precision,
         compiled=t.compile,
+        captured=config.execution.graph,
         top5=config.net.stem == "imagenet",
     )
 

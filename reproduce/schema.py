@@ -81,6 +81,7 @@ class Execution:
     threads: int = MISSING
     workers: int = 0
     chunk: int = MISSING
+    graph: bool = False
     checkpoint_seconds: float = MISSING
     wandb: str = MISSING
 
