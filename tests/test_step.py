@@ -219,11 +219,12 @@ def forget(run: Run) -> None:
         [],
         ["execution.chunk=4"],
         ["train.precision=bf16"],
+        ["execution.recompute=true"],
         ["train.warmup_lr=0.01", "train.warmup_error=100"],
         ["train.warmup_lr=0.01", "train.warmup_error=0"],
         ["train.lr_policy=plateau", "train.plateau_watch=train", "train.plateau_patience=1", "train.plateau_gain=50"],
     ],
-    ids=["plain", "chunks", "bf16", "warm-up", "warm-up without end", "plateau"],
+    ids=["plain", "chunks", "bf16", "recomputing", "warm-up", "warm-up without end", "plateau"],
 )
 def test_a_captured_training_gives_the_same_bits(tiny: Make, again: type[Again], words: list[str]) -> None:
     usual = tiny(overrides=words)
