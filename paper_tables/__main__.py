@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     readme.add_argument("file", type=Path)
     readme.add_argument("--check", action="store_true", help="change nothing; exit 1 where the file is stale")
     speed = verbs.add_parser("speed", help="what a benchmark measured, as a table")
-    speed.add_argument("benchmark", choices=["step", "loader", "imagenet"])
+    speed.add_argument("benchmark", choices=["step", "jobs", "loader", "imagenet"])
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
     compare = verbs.add_parser(
         "compare", help="runs, or two sets of results, side by side: errors, curves, configuration"

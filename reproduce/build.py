@@ -56,6 +56,11 @@ def build_training_net(config: Config) -> nn.Module:
     return recomputed(net) if config.execution.recompute else net
 
 
+def chunk_of(config: Config) -> int:
+    """Iterations per Lightning batch, at most."""
+    return config.execution.chunk or (50 if on_gpu(config) else 1)
+
+
 def build_data(config: Config, chunk: int = 1) -> Data:
     """The DataModule of a configuration: CIFAR-10 with its single view of 32x32, or ImageNet with its crops."""
     d, t = config.data, config.train
