@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,3 +123,16 @@ def test_the_count_is_near_what_a_gpu_reserves(bf16: bool) -> None:
     before = torch.cuda.memory_allocated()
     counted = step_bytes(net, 128, 32, bf16)
     assert torch.cuda.max_memory_allocated() - before == pytest.approx(counted, rel=0.3)
+
+
+@pytest.mark.parametrize("depth", [110, pytest.param(1202, marks=pytest.mark.slow)])
+def test_the_readme_says_what_is_counted(depth: int) -> None:
+    from reproduce.needs import step_gigabytes
+
+    counted = []
+    for precision in ("fp32", "bf16"):
+        for recompute in ("false", "true"):
+            words = [f"train.precision={precision}", f"execution.recompute={recompute}"]
+            counted.append(f"{step_gigabytes(resolve(f'cifar10-resnet-{depth}', 'paper', words)):.2f}")
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+    assert f"| ResNet-{depth} | {' | '.join(counted)} |" in readme
