@@ -131,8 +131,8 @@ def test_the_readme_says_what_is_counted(depth: int) -> None:
 
     counted = []
     for precision in ("fp32", "bf16"):
-        for recompute in ("false", "true"):
-            words = [f"train.precision={precision}", f"execution.recompute={recompute}"]
+        for saving in ("false", "true"):
+            words = [f"train.precision={precision}", f"execution.recompute={saving}"]
             counted.append(f"{step_gigabytes(resolve(f'cifar10-resnet-{depth}', 'paper', words)):.2f}")
     readme = (Path(__file__).resolve().parent.parent / "README.md").read_text()
     assert f"| ResNet-{depth} | {' | '.join(counted)} |" in readme
