@@ -13,6 +13,7 @@ from paper_tables.table import Table
 
 TARGETS = {
     "step": "make bench",
+    "jobs": "make bench-jobs",
     "loader": "make bench-data",
     "imagenet": "make bench-imagenet",
     "report": "make bench-report",
@@ -36,17 +37,48 @@ def step(bench: dict[str, Any]) -> str:
     bf16 = "has" if bench["bf16_instructions"] else "has no"
     head = f"{_machine(bench)}; it {bf16} bf16 instructions. Batch {bench['batch']}, {bench['images']}; "
     head += f"medians of {rounds} rounds in turns, and how many times as fast ours is (range)."
-    return f"{head}\n\n{Table('step', '', columns, rows).markdown()}"
+    return f"{head}\n\n{Table('step', '', columns, rows).markdown()}{_batches(bench['rows'])}"
 
 
 def _step_row(row: dict[str, Any], bars: dict[str, float]) -> list[str]:
     seconds = row["seconds"]
     usual = min((times for name, times in seconds.items() if name.startswith("usual")), key=statistics.median)
-    cells = [row["net"], row["precision"], f"{1000 * statistics.median(seconds['ours']):.0f}"]
-    for bar, other in ((bars["usual"], usual), (bars["bare"], seconds["bare"])):
-        cells += [f"{1000 * statistics.median(other):.0f}", _ratio_text(other, seconds["ours"])]
-        cells.append(_verdict(ratio(other, seconds["ours"])[0], bar) if row["precision"] == "bf16" else "for bf16")
+    cells = [row["net"], row["precision"], _milliseconds(seconds["ours"])]
+    for name, other in (("usual", usual), ("bare", seconds["bare"])):
+        own = row.get("bars", {}).get(name)  # a GPU's, by depth
+        cells += [_milliseconds(other), _ratio_text(other, seconds["ours"])]
+        verdict = _verdict(ratio(other, seconds["ours"])[0], own or bars[name]) + (f" ({own})" if own else "")
+        cells.append(verdict if row["precision"] == "bf16" else "for bf16")
     return cells
+
+
+def _milliseconds(seconds: list[float]) -> str:
+    """Whole ones above 20 ms."""
+    value = 1000 * statistics.median(seconds)
+    return f"{value:.0f}" if value > 20 else f"{value:.2f}"
+
+
+def _batches(rows: list[dict[str, Any]]) -> str:
+    """How long the batches alone take, where that was measured."""
+    made = [row["seconds"]["batches"] for row in rows if "batches" in row["seconds"]]
+    if not made:
+        return ""
+    return f"\n50 iterations' batches alone: {_milliseconds([50 * statistics.median(times) for times in made])} ms.\n"
+
+
+def jobs(bench: dict[str, Any]) -> str:
+    """Trainings side by side on one device: all of them together against one alone, of the same kind of step."""
+    alone = {row["captured"]: row["images_per_second"] for row in bench["rows"] if row["jobs"] == 1}
+    rows: list[list[str] | str] = []
+    for row in bench["rows"]:
+        rates = row["images_per_second"]
+        speed = f"{statistics.median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})"
+        step = "captured" if row["captured"] else "usual"
+        rows.append([str(row["jobs"]), step, speed, _ratio_text(rates, alone[row["captured"]])])
+    head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, bf16, {bench['images']}; a process each, "
+    head += f"cores divided; medians of {len(bench['rows'][0]['images_per_second'])} rounds in turns."
+    columns = ["side by side", "step", "images/s in all (range)", "times one alone (range)"]
+    return f"{head}\n\n{Table('jobs', '', columns, rows).markdown()}"
 
 
 def loader(bench: dict[str, Any]) -> str:
@@ -129,6 +161,7 @@ def _verdict(middle: float, bar: float) -> str:
 
 FORMS: dict[str, Callable[[dict[str, Any]], str]] = {
     "step": step,
+    "jobs": jobs,
     "loader": loader,
     "imagenet": imagenet,
     "report": report,

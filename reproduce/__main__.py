@@ -38,6 +38,7 @@ ALONE: dict[str, tuple[Verb, str]] = {
     "check-data": (verbs.check_data, "is an ImageNet folder complete?"),
     "wandb-publish": (verbs.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
     "bench-data": (verbs.bench_data, "speed of ImageNet's training view, against torchvision's pipeline"),
+    "bench-jobs": (verbs.bench_jobs, "speed of several trainings side by side, against one alone"),
     "bench-imagenet": (verbs.bench_imagenet, "speed of ImageNet training, from memory and through the loader"),
 }
 PATH: dict[str, Any] = {"type": Path}

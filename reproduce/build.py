@@ -24,6 +24,7 @@ from reproduce.data.cifar10 import Cifar10
 from reproduce.data.imagenet import ImageNet
 from reproduce.errors import UserError
 from reproduce.nets import residual
+from reproduce.nets.recompute import recomputed
 from reproduce.record import RUNS, cores
 
 Data = Cifar10 | ImageNet
@@ -46,6 +47,19 @@ def build_net(config: Config) -> nn.Module:
         init=n.init,
         seed=config.train.seed,
     )
+
+
+def build_training_net(config: Config) -> nn.Module:
+    """The same net in the memory layout of its training, recomputing its blocks where that is asked for."""
+    net = build_net(config)
+    if config.train.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    return recomputed(net) if config.execution.recompute else net
+
+
+def chunk_of(config: Config) -> int:
+    """Iterations per Lightning batch, at most."""
+    return config.execution.chunk or (50 if on_gpu(config) else 1)
 
 
 def build_data(config: Config, chunk: int = 1) -> Data:
@@ -89,17 +103,15 @@ def workers(config: Config) -> int:
 
 def build_classifier(config: Config) -> Classifier:
     t = config.train
-    net = build_net(config)
-    if t.channels_last:
-        net = net.to(memory_format=torch.channels_last)
     schedule = Schedule(t.lr, t.milestones, t.warmup_lr, t.warmup_error, t.warmup_window, plateau(config))
     sgd = SGD(t.momentum, t.weight_decay, t.nesterov, t.weight_decay_on == "all")
     return Classifier(
-        net,
+        build_training_net(config),
         schedule,
         sgd,
         test_precision=config.eval.precision,
         compiled=t.compile,
+        captured=config.execution.graph,
         top5=config.net.stem == "imagenet",
     )
 

@@ -77,7 +77,7 @@ class Keeper(Callback):
 
     def _restore(self, trainer: L.Trainer, module: Classifier, state: dict[str, Any]) -> None:
         module.net.load_state_dict(state["net"])
-        trainer.optimizers[0].load_state_dict(state["optimizer"])
+        _load_momentum(trainer.optimizers[0], state["optimizer"])
         module.restore(state, trainer.global_rank, trainer.world_size)
         self.resumed, self.began, self.spent = state["resumed"] + 1, state["began"], state["spent"]
         if self.commit != tuple(state["commit"]):  # not the work of one clean commit
@@ -141,6 +141,19 @@ class Keeper(Callback):
             state |= {"net": module.net.state_dict(), "optimizer": trainer.optimizers[0].state_dict()}
             checkpoint.save(self.folder, state)
         self._saved_at = time.monotonic()
+
+
+def _load_momentum(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Momentum as saved, in the memory layout of its weights; the groups as this start made them.
+
+    The recipe is the same, but how it is carried out (memory layout, captured step) may have changed.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == weight.shape:
+                state[name] = torch.empty_like(weight).copy_(value)
 
 
 class Progress(Callback):

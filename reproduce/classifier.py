@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from reproduce.step import CAPTURES, CapturedStep, EagerStep, Step
 
 Batch = tuple[Tensor, Tensor]  # images (b, 3, h, w) and labels (b,)
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
@@ -66,12 +69,13 @@ class SGD:
     nesterov: bool = False
     decay_all: bool = True  # False: convolution and fc weights only
 
-    def over(self, net: nn.Module) -> torch.optim.SGD:
+    def over(self, net: nn.Module, fused: bool | None = None) -> torch.optim.SGD:
+        """`fused`: kernels that read the learning rate on the device; they round otherwise than PyTorch's default."""
         decayed = [p for p in net.parameters() if self.decay_all or p.ndim > 1]
         others = [p for p in net.parameters() if not (self.decay_all or p.ndim > 1)]
         groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
         kept = [group for group in groups if group["params"]]
-        return torch.optim.SGD(kept, lr=0.1, momentum=self.momentum, nesterov=self.nesterov)
+        return torch.optim.SGD(kept, lr=0.1, momentum=self.momentum, nesterov=self.nesterov, fused=fused)
 
 
 class Classifier(L.LightningModule):
@@ -89,12 +93,14 @@ class Classifier(L.LightningModule):
         *,
         test_precision: str = "fp32",
         compiled: bool = False,
+        captured: bool = False,
         top5: bool = False,
     ):
         super().__init__()
         self.automatic_optimization = False
         self.net, self.schedule, self.sgd = net, schedule, sgd
         self._call = torch.compile(net) if compiled else net
+        self.captured = captured  # the step is a CUDA graph, where one can be: on a single CUDA device
         self.test_dtype = DTYPES[test_precision]
         self.iteration = 0
         self.warmup_over: int | None = None if schedule.warmup_lr else 0  # the iteration from which `lr` holds
@@ -105,31 +111,51 @@ class Classifier(L.LightningModule):
         self.top5 = top5  # top-5 errors are counted, too
         self.tested = 0  # images counted by the last test, over all processes
 
+    @property
+    def _captures(self) -> bool:
+        return self.captured and self.device.type in CAPTURES and self.trainer.world_size == 1
+
     def configure_optimizers(self) -> torch.optim.SGD:
-        return self.sgd.over(self.net)
+        return self.sgd.over(self.net, fused=True if self._captures and self.device.type == "cuda" else None)
+
+    def on_train_start(self) -> None:
+        """The state, where one is continued, has been loaded: from here on no tensor of the training moves."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.SGD)
+        update = partial(self._update, optimizer)
+        self._step: Step = EagerStep(update, optimizer)
+        if self._captures:
+            self._step = CapturedStep(update, optimizer, CAPTURES[self.device.type]())
 
     @property
     def learning_rate(self) -> float:
         return self.schedule.at(self.iteration, self.warmup_over is None, self.rows)
 
     def training_step(self, batch: Sequence[Batch], batch_idx: int) -> None:
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.SGD)
         for images, labels in batch:
-            self._update(optimizer, images, labels)
+            self._step(images, labels, self.learning_rate)
+            self._count(len(labels))
 
     def _update(self, optimizer: torch.optim.SGD, images: Tensor, labels: Tensor) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate
+        """What the device does in an iteration. A captured step replays just this: nothing here counts on the host."""
         optimizer.zero_grad()
         scores = self._call(images)
         loss = F.cross_entropy(scores.float(), labels)
         self.manual_backward(loss)  # raw loss.backward() would leave DDP's ranks with different weights, silently
         optimizer.step()
-        self.window.add(loss.detach(), scores, labels)
+        for sums in self._running:
+            sums.accumulate(loss.detach(), scores, labels)
+
+    @property
+    def _running(self) -> Sequence["Sums"]:
+        """What the training adds to: with a warm-up both sums, to the end (the second is no longer read then)."""
+        return (self.window, self.warmup) if self.schedule.warmup_lr else (self.window,)
+
+    def _count(self, images: int) -> None:
+        for sums in self._running:
+            sums.n += images
         self.iteration += 1
         if self.warmup_over is None:
-            self.warmup.add(loss.detach(), scores, labels)
             self._end_warmup_when_due()
 
     def _end_warmup_when_due(self) -> None:
@@ -138,7 +164,7 @@ class Classifier(L.LightningModule):
             total = self._total(self.warmup)
             if total.error < self.schedule.warmup_error:
                 self.warmup_over = self.iteration
-            self.warmup = Sums()
+            self.warmup.clear()
 
     def on_validation_epoch_start(self) -> None:
         """All processes test the net that will be saved: with the BN statistics of process 0, as DDP documents them.
@@ -174,7 +200,8 @@ class Classifier(L.LightningModule):
         row |= {"validation_error": held_out.error} if held_out.n else {}
         self.rows.append(row)
         self.tested = test.n
-        self.window, self.test, self.held_out = Sums(), Sums(), Sums()
+        self.window.clear()
+        self.test, self.held_out = Sums(), Sums()
 
     def _total(self, sums: "Sums") -> "Sums":
         """The sums over all processes."""
@@ -187,7 +214,7 @@ class Classifier(L.LightningModule):
             "warmup_over": self.warmup_over,
             "rows": [dict(row) for row in self.rows],
             "window": self._of_every_process(self.window),
-            "warmup": self._of_every_process(self.warmup),
+            "warmup": self._of_every_process(self.warmup if self.warmup_over is None else Sums()),
         }
 
     def _of_every_process(self, sums: "Sums") -> Tensor:
@@ -204,19 +231,30 @@ class Classifier(L.LightningModule):
 
 
 class Sums:
-    """Loss, errors and images seen, summed where the images are; reading them is what synchronises."""
+    """Loss, errors and images seen, summed where the images are; reading them is what synchronises.
+
+    The tensors of the sums stay the same from the first addition on: a captured step knows their addresses.
+    """
 
     def __init__(
         self, loss: float | Tensor = 0.0, errors: float | Tensor = 0, n: float = 0, top5_errors: float | Tensor = 0
     ):
-        self.loss, self.errors, self.n, self.top5_errors = loss, errors, int(n), top5_errors
+        self.loss, self.errors, self.n, self.top5_errors = loss, _count(errors), int(n), _count(top5_errors)
 
     def add(self, mean_loss: Tensor, scores: Tensor, labels: Tensor, top5: bool = False) -> None:
-        self.loss = self.loss + mean_loss.double() * len(labels)
-        self.errors = self.errors + (scores.argmax(1) != labels).sum()
+        self.accumulate(mean_loss, scores, labels, top5)
         self.n += len(labels)
+
+    def accumulate(self, mean_loss: Tensor, scores: Tensor, labels: Tensor, top5: bool = False) -> None:
+        """The part of `add` that the device does."""
+        self.loss = _plus(self.loss, mean_loss.double() * len(labels))
+        self.errors = _plus(self.errors, (scores.argmax(1) != labels).sum())
         if top5:
-            self.top5_errors = self.top5_errors + top5_wrong(scores, labels).sum()
+            self.top5_errors = _plus(self.top5_errors, top5_wrong(scores, labels).sum())
+
+    def clear(self) -> None:
+        self.loss, self.errors, self.top5_errors = map(_zero, (self.loss, self.errors, self.top5_errors))
+        self.n = 0
 
     def tensor(self, device: torch.device | str) -> Tensor:
         """[loss, errors, n, top-5 errors] as float64, exact for counts below 2**53."""
@@ -236,6 +274,20 @@ class Sums:
     def top5_error(self) -> float:
         """In percent."""
         return 100.0 * float(self.top5_errors) / self.n if self.n else float("nan")
+
+
+def _count(x: float | Tensor) -> float | Tensor:
+    """A number of errors as an integer: a float would make float32 of the sum."""
+    return x if isinstance(x, Tensor) else int(x)
+
+
+def _plus(total: float | Tensor, x: Tensor) -> Tensor:
+    """In place from the second time on."""
+    return total.add_(x) if isinstance(total, Tensor) else x + total
+
+
+def _zero(total: float | Tensor) -> float | Tensor:
+    return total.zero_() if isinstance(total, Tensor) else 0
 
 
 def top5_wrong(scores: Tensor, labels: Tensor) -> Tensor:

@@ -7,15 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch._subclasses import FakeTensorMode
 
 from reproduce import count
-from reproduce.build import build_net
-from reproduce.config import Run
+from reproduce.build import build_net, build_training_net
+from reproduce.config import Config, Run
 from reproduce.doctor import Finding
+from reproduce.memory import step_bytes
 from reproduce.plan import gigabytes
 from reproduce.record import RESULTS
 
 PROCESS = 1.0  # GB of Python, torch and Lightning
+CONTEXT = 0.6  # GB of a CUDA context and the workspaces of cuDNN and cuBLAS: assumed, not measured
 CIFAR = 0.4  # GB of the images in memory, once as uint8 and once while they are read
 
 
@@ -39,40 +42,46 @@ def disk(runs: Sequence[Run], folder: Path) -> Finding:
 
 def memory(runs: Sequence[Run]) -> Finding:
     """Of the net that takes most, on each GPU or, for all processes together, of the machine."""
-    largest = max(_one_per_name(runs), key=step_gigabytes)
-    execution, gpu = largest.config.execution, _gpu_gigabytes(largest)
-    processes = execution.devices * min(execution.jobs, len(runs))
-    step = step_gigabytes(largest)
-    needed = step if gpu else processes * (step + PROCESS + (CIFAR if largest.config.net.stem == "cifar" else 0))
-    there, place = (gpu, "on a GPU") if gpu else (available_gigabytes(), f"for {processes} process(es)")
-    text = f"{needed:.1f} GB of memory {place} for {largest.name}, {there:.1f} GB there"
-    if needed > there:
-        return Finding("error", f"{text}: more GPUS, fewer JOBS, or SET=train.batch_size=... (then another recipe)")
-    return Finding("ok", text)
+    largest = max(_one_per_name(runs), key=_size)
+    t, e = largest.config.train, largest.config.execution
+    gpus = [] if e.accelerator == "cpu" else _gpus_gigabytes()
+    side_by_side = e.devices * min(e.jobs, len(runs))  # processes of one machine
+    processes = -(-side_by_side // len(gpus)) if gpus else side_by_side  # that share a memory
+    needed = processes * _process_gigabytes(largest, bool(gpus))
+    there = min(gpus) if gpus else available_gigabytes()
+    text = f"{needed:.1f} GB of memory {'on a GPU, ' if gpus else ''}for {processes} process(es) for {largest.name}"
+    text += f" (batch {t.batch_size}, {t.precision}{', recomputing' if e.recompute else ''}), {there:.1f} GB there"
+    if needed <= there:
+        return Finding("ok", text)
+    saving = "" if e.recompute or t.compile else "SET=execution.recompute=true (the same numbers, more time), "
+    return Finding("error", f"{text}: {saving}more GPUS, fewer JOBS, or SET=train.batch_size=... (then another recipe)")
+
+
+def _process_gigabytes(run: Run, gpu: bool) -> float:
+    images = CIFAR if run.config.net.stem == "cifar" else 0.0
+    return step_gigabytes(run) + (CONTEXT + images / 2 if gpu else PROCESS + images)
+
+
+def _size(run: Run) -> int:
+    """Grows with the memory of a step, and takes no time to find."""
+    return run.config.net.depth * _share(run) * _side(run) ** 2
+
+
+def _share(run: Run) -> int:
+    """Images of a step in one process."""
+    return max(1, run.config.train.batch_size // (run.config.execution.devices * run.config.execution.nodes))
+
+
+def _side(run: Run) -> int:
+    return run.config.data.crop or 32
 
 
 def step_gigabytes(run: Run) -> float:
-    """One process's training step: weights, gradient and momentum, and what the backward pass needs of its images."""
-    t, e = run.config.train, run.config.execution
-    net = _on_meta(run)
-    share = max(1, t.batch_size // (e.devices * e.nodes))
-    return (12 * count.parameters(net) + share * kept_bytes(net, run.config.data.crop or 32)) / 1e9
-
-
-def kept_bytes(net: torch.nn.Module, size: int) -> int:
-    """Bytes that a forward pass of one image [3, size, size] keeps for the backward pass, in fp32."""
-    kept: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
-            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
-            held.append(tensor)  # so that no storage's address is used twice
-        return tensor
-
-    held: list[torch.Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        net.train()(torch.zeros(2, 3, size, size, device="meta"))
-    return sum(kept.values()) // 2
+    """One process's training step: weights, momentum, and the most that forward and backward pass hold at a time."""
+    with FakeTensorMode(), torch.device("cpu"):  # of the CPU, for autocast knows no "meta"
+        net = build_training_net(_countable(run))
+        step = step_bytes(net, _share(run), _side(run), bf16=run.config.train.precision == "bf16")
+    return (8 * count.parameters(net) + step) / 1e9
 
 
 def available_gigabytes() -> float:
@@ -88,17 +97,21 @@ def available_gigabytes() -> float:
     return min(free) / 1e9
 
 
-def _gpu_gigabytes(run: Run) -> float:
-    if run.config.execution.accelerator == "cpu" or not torch.cuda.is_available():
-        return 0.0
-    return float(min(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count()))) / 1e9
+def _gpus_gigabytes() -> list[float]:
+    """Of each visible GPU."""
+    return [torch.cuda.get_device_properties(i).total_memory / 1e9 for i in range(torch.cuda.device_count())]
 
 
 def _on_meta(run: Run) -> torch.nn.Module:
     """The net without its numbers."""
-    config = replace(run.config, net=replace(run.config.net, bn_group="device"))
     with torch.device("meta"):
-        return build_net(config)
+        return build_net(_countable(run))
+
+
+def _countable(run: Run) -> Config:
+    """Without what takes no other memory and what tensors without contents cannot do."""
+    c = run.config
+    return replace(c, net=replace(c.net, bn_group="device"), train=replace(c.train, channels_last=False))
 
 
 def _one_per_name(runs: Sequence[Run]) -> list[Run]:

@@ -83,6 +83,8 @@ class Execution:
     threads: int = MISSING
     workers: int = 0
     chunk: int = MISSING
+    graph: bool = False
+    recompute: bool = False
     checkpoint_seconds: float = MISSING
     wandb: str = MISSING
 
@@ -196,6 +198,8 @@ def _problems_between_keys(flat: dict[str, Any]) -> Iterator[str]:
         yield "data.std: a standard deviation of 0 divides by zero"
     yield from _problems_of_views(flat)
     yield from _problems_of_plateau(flat)
+    if flat["execution.recompute"] and flat["train.compile"]:
+        yield "execution.recompute: does not go with train.compile=true"
     if flat["train.nesterov"] and flat["train.momentum"] == 0:
         yield "train.nesterov: needs train.momentum above 0"
 

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from reproduce import observer, stop
-from reproduce.build import Data, build_classifier, build_data, build_trainer, on_gpu, set_precision, set_threads
+from reproduce.build import Data, build_classifier, build_data, build_trainer, chunk_of, set_precision, set_threads
 from reproduce.callbacks import Keeper, Progress
 from reproduce.classifier import Classifier
 from reproduce.config import Run
@@ -81,7 +81,7 @@ def train(run: Run, label: str, show: Show, signals: stop.Signals) -> None:
     set_threads(config)
     set_precision(config.train.precision)
     sink = observer.logger(run, folder) if is_first_process() else None
-    data = build_data(config, config.execution.chunk or (50 if on_gpu(config) else 1))
+    data = build_data(config, chunk_of(config))
     module = build_classifier(config)
 
     def done() -> bool:

@@ -225,6 +225,13 @@ def bench(args: argparse.Namespace) -> int:
     return 0
 
 
+def bench_jobs(args: argparse.Namespace) -> int:
+    from reproduce.bench_jobs import bench_jobs
+
+    print(bench_jobs())
+    return 0
+
+
 def architectures(args: argparse.Namespace) -> int:
     from reproduce.architectures import write
 

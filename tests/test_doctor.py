@@ -181,18 +181,6 @@ def run_of(name: str, *overrides: str) -> Any:
     return resolve(name, "paper", ["execution.devices=1", "execution.accelerator=cpu", *overrides])
 
 
-def test_what_a_step_keeps_is_counted_by_hand() -> None:
-    """conv -> BN -> ReLU keeps the image, the convolution's output, BN's per-channel numbers and the ReLU's output."""
-    import torch
-
-    from reproduce.needs import kept_bytes
-
-    with torch.device("meta"):
-        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU())
-    floats = (3 + 4 + 4) * 8 * 8
-    assert 4 * floats <= kept_bytes(net, 8) <= 4 * (floats + 64)
-
-
 def test_memory_grows_with_the_net_and_the_batch_and_is_held_against_what_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -207,6 +195,23 @@ def test_memory_grows_with_the_net_and_the_batch_and_is_held_against_what_is_the
     assert "cifar10-resnet-110" in found.text
     monkeypatch.setattr(needs, "available_gigabytes", lambda: 1000.0)
     assert needs.memory([small, large]).level == "ok"
+
+
+def test_runs_on_one_gpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from reproduce import needs
+
+    def found(gpus: int, *words: str) -> Any:
+        monkeypatch.setattr(needs, "_gpus_gigabytes", lambda: [16.0] * gpus)
+        words = "execution.accelerator=auto", "execution.jobs=4", *words
+        return needs.memory([run_of(f"cifar10-resnet-{depth}", *words) for depth in (20, 32, 44, 110)])
+
+    assert "on a GPU, for 4 process(es) for cifar10-resnet-110 (batch 128, fp32), 16.0 GB there" in found(1).text
+    assert "for 2 process(es)" in found(2).text
+    assert "(batch 128, bf16, recomputing)" in found(2, "train.precision=bf16", "execution.recompute=true").text
+    tight = found(1, "train.batch_size=1280")
+    assert tight.level == "error"
+    assert "SET=execution.recompute=true" in tight.text
+    assert "SET=execution.recompute" not in found(1, "train.batch_size=12800", "execution.recompute=true").text
 
 
 def test_disk_for_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

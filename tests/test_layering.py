@@ -74,11 +74,11 @@ def test_training_code_cannot_know_the_numbers_it_is_meant_to_reach(path: Path) 
     assert "paper.yaml" not in path.read_text()
 
 
-@pytest.mark.parametrize("part", ["nets", "data", "classifier"])
+@pytest.mark.parametrize("part", ["nets", "data", "step", "classifier"])
 def test_nets_data_and_classifier_take_values_as_arguments(part: str) -> None:
-    own = f"reproduce.{part}"
+    allowed = (f"reproduce.{part}", "reproduce.errors", *(["reproduce.step"] if part == "classifier" else []))
     for path in sources(f"reproduce/{part}"):
-        found = violations(path.read_text(), ["reproduce"], (own, "reproduce.errors"), module_name(path))
+        found = violations(path.read_text(), ["reproduce"], allowed, module_name(path))
         assert found == [], relative(path)
 
 

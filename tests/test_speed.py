@@ -73,6 +73,28 @@ def test_a_gpu_is_named_with_the_cores_beside_it() -> None:
     assert text.startswith("H100, 2 threads, torch 2.15.0, CPU (x), 2 cores; it has")
 
 
+def test_a_gpu_has_bars_by_depth_and_captured_rows() -> None:
+    seconds = {"ours": [0.0005, 0.0005], "usual, 0 workers": [0.004, 0.004], "bare": [0.00049, 0.00049]}
+    row = {"net": "ResNet-20, captured", "precision": "bf16", "seconds": seconds | {"batches": [1e-5, 1e-5]}}
+    text = speed.step(MACHINE | STEP | {"rows": [row | {"bars": {"usual": 6.0, "bare": 0.99}}]})
+    wanted = "| ResNet-20, captured | bf16 | 0.50 | 4.00 | 8.00 (8.00-8.00) | met (6.0) |"
+    assert wanted + " 0.49 | 0.98 (0.98-0.98) | not met (0.99) |" in text
+    assert "50 iterations' batches alone: 0.50 ms." in text
+
+
+def test_jobs_stand_beside_one_alone_with_the_same_step() -> None:
+    rates = {
+        (1, False): [100.0, 100.0],
+        (2, False): [150.0, 160.0],
+        (1, True): [400.0, 400.0],
+        (2, True): [800.0, 600.0],
+    }
+    rows = [{"jobs": k, "captured": graph, "images_per_second": found} for (k, graph), found in rates.items()]
+    text = speed.jobs(MACHINE | {"run": "cifar10-resnet-20", "batch": 128, "images": "x", "rows": rows})
+    assert "| 2 | usual | 155 (150-160) | 1.55 (1.50-1.60) |" in text
+    assert "| 2 | captured | 700 (600-800) | 1.75 (1.50-2.00) |" in text
+
+
 def test_imagenet_training_stands_beside_a_bare_loop() -> None:
     seconds = {"ours": [0.5, 0.4], "bare": [0.5, 0.5], "loader": [1.0]}
     found = {"run": "imagenet-resnet-50", "batch": 256, "crop": 224, "compiled": True, "bar": 0.97, "images": "x"}

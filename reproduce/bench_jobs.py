@@ -1,0 +1,101 @@
+"""Several trainings side by side on one device, as JOBS=k makes them: images per second of all against one alone.
+
+Each is a process with its share of the cores. They begin together, once warm, and the clock stops with the last one.
+"""
+
+import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from threading import BrokenBarrierError
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from reproduce.build import build_classifier, build_data, build_trainer, chunk_of, on_gpu, set_precision, set_threads
+from reproduce.config import Config, resolve
+from reproduce.record import cores, say, write_bench
+
+ROUNDS = 3
+RUN, BATCH = "cifar10-resnet-20", 128
+CPU = ((1, 2), (False,), 2, 8)  # jobs, with the captured step or without, iterations to warm up, iterations timed
+GPU = ((1, 2, 4, 8, 16), (False, True), 200, 2000)
+_meet: Any = None  # the barrier of all processes of a measurement
+
+
+class Together(Callback):
+    """Waits for the others when warm; times the rest. The clock is the machine's, the same in all processes."""
+
+    def __init__(self, warm: int, device: torch.device):
+        self.warm, self.device = warm, device
+        self.began = self.ended = 0.0
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        if pl_module.iteration == self.warm:
+            self._finish()
+            _meet.wait(600)
+            self.began = time.monotonic()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._finish()
+        self.ended = time.monotonic()
+
+    def _finish(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def configured(jobs: int, seed: int, graph: bool, iterations: int) -> Config:
+    words = [f"train.batch_size={BATCH}", "train.precision=bf16", "train.milestones=[]"]
+    words += [f"train.iterations={iterations}", f"train.test_every={iterations}", f"execution.graph={graph}"]
+    return resolve(RUN, "demo", [*words, f"execution.threads={max(1, cores() // jobs)}"], seed).config
+
+
+def train(jobs: int, seed: int, graph: bool, warm: int, timed: int) -> tuple[float, float]:
+    """One of the trainings, in a process of its own: when its timed iterations began and ended."""
+    try:
+        config = configured(jobs, seed, graph, warm + timed)
+        set_threads(config)
+        set_precision("bf16")
+        together = Together(warm, torch.device("cuda" if on_gpu(config) else "cpu"))
+        trainer = build_trainer(config, [together], None)
+        trainer.limit_val_batches = 0
+        trainer.fit(build_classifier(config), datamodule=build_data(config, chunk_of(config)))
+    except BaseException:
+        _meet.abort()  # the others do not wait for one that will not come
+        raise
+    return together.began, together.ended
+
+
+def _join(barrier: Any) -> None:
+    global _meet
+    _meet = barrier
+
+
+def rate(jobs: int, graph: bool, warm: int, timed: int) -> float:
+    """Images per second of all `jobs` together. Errors: what the first of them that failed raised."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=_join, initargs=(context.Barrier(jobs),)) as pool:
+        made = [pool.submit(train, jobs, seed, graph, warm, timed) for seed in range(jobs)]
+        errors = [error for future in made if (error := future.exception()) is not None]
+        for error in sorted(errors, key=lambda error: isinstance(error, BrokenBarrierError)):
+            raise error
+        began, ended = zip(*(future.result() for future in made), strict=True)
+    return jobs * timed * BATCH / (max(ended) - min(began))
+
+
+def bench_jobs() -> Path:
+    """results/bench/jobs.json: k ResNet-20 side by side, in turns, in bf16; on a GPU also with captured steps."""
+    gpu = torch.cuda.is_available()
+    jobs, graphs, warm, timed = GPU if gpu else CPU
+    rows: dict[tuple[int, bool], list[float]] = {}
+    for turn in range(ROUNDS):
+        say(f"timing {', '.join(map(str, jobs))} side by side, round {turn + 1} of {ROUNDS} ...")
+        for k, graph in product(jobs, graphs):
+            rows.setdefault((k, graph), []).append(rate(k, graph, warm, timed))
+    found = [{"jobs": k, "captured": graph, "images_per_second": speeds} for (k, graph), speeds in rows.items()]
+    machine = torch.device("cuda" if gpu else "cpu")
+    return write_bench("jobs", machine, {"run": RUN, "batch": BATCH, "images": "embedded images", "rows": found})

@@ -1,0 +1,63 @@
+"""Trainings side by side: each with its GPU and its share of the cores, more of them than GPUs too; their benchmark."""
+
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from reproduce import bench, bench_jobs, launch
+from reproduce.config import Run
+from reproduce.errors import UserError
+
+Make = Callable[..., Run]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "devices", "expected"),
+    [
+        (["0"], 1, ["0", "0", "0", "0"]),
+        (["0", "1"], 1, ["0", "1", "0", "1"]),
+        (["2", "3", "5", "7"], 2, ["2,3", "5,7", "2,3", "5,7"]),
+        ([], 1, [None] * 4),
+    ],
+)
+def test_jobs_are_dealt_over_the_gpus_and_share_them(
+    tiny: Make, monkeypatch: pytest.MonkeyPatch, gpus: list[str], devices: int, expected: list[str | None]
+) -> None:
+    started: list[dict[str, str]] = []
+
+    def popen(words: Any, env: dict[str, str], **kwargs: Any) -> None:
+        started.append(env)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(launch, "_visible_gpus", lambda: gpus)
+    monkeypatch.setattr(launch, "cores", lambda: 8)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    run = tiny(overrides=[f"execution.devices={devices}", "execution.threads=0"])
+    for slot in range(4):
+        launch._start(run, "", slot, jobs=4)
+    assert [env.get("CUDA_VISIBLE_DEVICES") for env in started] == expected
+    assert {env["OMP_NUM_THREADS"] for env in started} == {str(8 // (4 * devices))}
+
+
+def test_a_gpu_gets_rows_with_and_without_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def measure(*words: Any) -> dict[str, list[float]]:
+        asked.append(words)
+        return {}
+
+    monkeypatch.setattr(bench, "measure", measure)
+    names = [row["net"] for row in bench.rows(gpu=True)]
+    assert names == ["ResNet-20", "ResNet-20, captured", "ResNet-110", "ResNet-110, captured"] * 2
+    assert asked[:2] == [(20, "bf16", 200, False), (20, "bf16", 200, True)]
+    assert [row["net"] for row in bench.rows(gpu=False)] == ["ResNet-20", "ResNet-56"] * 2
+    assert asked[-1] == (56, "fp32", 2, False)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_jobs_trains_them_together_and_says_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bench_jobs.rate(2, False, 1, 1) > 0
+    with pytest.raises(UserError, match="train.iterations"):
+        bench_jobs.rate(2, False, 0, 0)
