@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from reproduce import bench, bench_jobs, launch
 from reproduce.config import Run
@@ -49,11 +50,21 @@ def test_a_gpu_gets_rows_with_and_without_capture(monkeypatch: pytest.MonkeyPatc
         return {}
 
     monkeypatch.setattr(bench, "measure", measure)
-    names = [row["net"] for row in bench.rows(gpu=True)]
+    monkeypatch.setattr(bench, "gemm_rate", lambda precision, device: 1e12)
+    names = [row["net"] for row in bench.rows(torch.device("cuda"))]
     assert names == ["ResNet-20", "ResNet-20, captured", "ResNet-110", "ResNet-110, captured"] * 2
     assert asked[:2] == [(20, "bf16", 200, False), (20, "bf16", 200, True)]
-    assert [row["net"] for row in bench.rows(gpu=False)] == ["ResNet-20", "ResNet-56"] * 2
+    on_cpu = list(bench.rows(torch.device("cpu")))
+    assert [row["net"] for row in on_cpu] == ["ResNet-20", "ResNet-56"] * 2
+    assert on_cpu[0]["flops"] == 6 * 128 * 40_551_040  # multiply-adds of ResNet-20, forward and twice that backward
     assert asked[-1] == (56, "fp32", 2, False)
+
+
+def test_the_rate_of_a_matrix_product_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "GEMM", (64, 2))
+    seconds = iter([0.0, 2.0, 2.0, 3.0])
+    monkeypatch.setattr(bench, "clock", lambda device: next(seconds))
+    assert bench.gemm_rate("bf16", torch.device("cpu")) == 2 * 64**3  # the faster of the two took a second
 
 
 @pytest.mark.slow

@@ -19,7 +19,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from reproduce import bench_data
-from reproduce.bench import PilImages, bare_loop
+from reproduce.bench import bare_loop
+from reproduce.bench_usual import PilImages
 from reproduce.build import build_classifier, build_data, build_trainer
 from reproduce.config import Run
 from reproduce.data import augment
