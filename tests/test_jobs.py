@@ -57,7 +57,7 @@ def test_a_gpu_gets_rows_with_and_without_capture(monkeypatch: pytest.MonkeyPatc
     on_cpu = list(bench.rows(torch.device("cpu")))
     assert [row["net"] for row in on_cpu] == ["ResNet-20", "ResNet-56"] * 2
     assert on_cpu[0]["flops"] == 6 * 128 * 40_551_040  # multiply-adds of ResNet-20, forward and twice that backward
-    assert asked[-1] == (56, "fp32", 2, False)
+    assert asked[-1] == (56, "fp32", 1, False)
 
 
 def test_the_rate_of_a_matrix_product_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
