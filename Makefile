@@ -188,6 +188,8 @@ test: $(INSTALLED)   ## Lint, types, tests
 	$(PYTHON) -m pytest -m "not slow" $(SHARED)
 test-all: $(INSTALLED) ## Every test, the slow ones too
 	$(PYTHON) -m pytest $(SHARED)
+test-gpu: $(INSTALLED) ## What only a CUDA device can show: the same draws there, the captured step, memory
+	$(PYTHON) -m pytest -m gpu
 test-reliability: $(INSTALLED) ## Interruptions, full disks, bad input: figures reached and demanded
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} RELIABILITY=record $(PYTHON) -m pytest -m reliability $(SHARED)
 smoke:               ## A few iterations of every run, evaluated and rendered (part of `make test`)
@@ -256,4 +258,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs report check compare plan status dashboard wandb-publish test test-all test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs report check compare plan status dashboard wandb-publish test test-all test-gpu test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)

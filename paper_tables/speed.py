@@ -35,7 +35,9 @@ def step(bench: dict[str, Any]) -> str:
     rounds = len(bench["rows"][0]["seconds"]["ours"])
     bf16 = "has" if bench["bf16_instructions"] else "has no"
     head = f"{_machine(bench)}; it {bf16} bf16 instructions. Batch {bench['batch']}, {bench['images']}; "
-    head += f"medians of {rounds} rounds in turns, and how many times as fast ours is (range)."
+    head += f"medians of {rounds} rounds in turns, and how many times as fast ours is (range). "
+    rates = {row["precision"]: f"{row['gemm'] / 1e9:,.0f} GFLOP/s in {row['precision']}" for row in bench["rows"]}
+    head += f"GEMM rate, of a product of large matrices: {', '.join(rates.values())}."
     return f"{head}\n\n{Table('step', '', columns, rows).markdown()}{_batches(bench['rows'])}"
 
 

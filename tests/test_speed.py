@@ -49,6 +49,7 @@ def test_the_step_is_held_against_the_better_usual_loop(benches: Path, capsys: p
 def test_the_bars_are_for_bf16() -> None:
     text = speed.step(MACHINE | STEP | {"rows": [ROW | {"precision": "fp32"}]})
     assert "met" not in text
+    assert "large matrices: 100 GFLOP/s in fp32." in text
     assert "for bf16" in text
 
 
