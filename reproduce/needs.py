@@ -41,15 +41,17 @@ def disk(runs: Sequence[Run], folder: Path) -> Finding:
 
 
 def memory(runs: Sequence[Run]) -> Finding:
-    """Of the net that takes most, on each GPU or, for all processes together, of the machine."""
-    largest = max(_one_per_name(runs), key=_size)
-    t, e = largest.config.train, largest.config.execution
+    """Of the nets that take most, as many as share a memory: each GPU's, or the machine's."""
+    heaviest = sorted(runs, key=_size, reverse=True)
+    t, e = heaviest[0].config.train, heaviest[0].config.execution
     gpus = [] if e.accelerator == "cpu" else _gpus_gigabytes()
-    side_by_side = e.devices * min(e.jobs, len(runs))  # processes of one machine
-    processes = -(-side_by_side // len(gpus)) if gpus else side_by_side  # that share a memory
-    needed = processes * _process_gigabytes(largest, bool(gpus))
+    jobs = min(e.jobs, len(runs))
+    together, each = (-(-jobs * e.devices // len(gpus)), 1) if gpus else (jobs, e.devices)  # runs, processes of a run
+    sizes = {run.name: _process_gigabytes(run, bool(gpus)) for run in _one_per_name(heaviest[:together])}
+    needed = each * sum(sizes[run.name] for run in heaviest[:together])
     there = min(gpus) if gpus else available_gigabytes()
-    text = f"{needed:.1f} GB of memory {'on a GPU, ' if gpus else ''}for {processes} process(es) for {largest.name}"
+    what = f"{each * together} process(es) for {', '.join(sizes)}"
+    text = f"{needed:.1f} GB of memory {'on a GPU, ' if gpus else ''}for {what}"
     text += f" (batch {t.batch_size}, {t.precision}{', recomputing' if e.recompute else ''}), {there:.1f} GB there"
     if needed <= there:
         return Finding("ok", text)

@@ -205,8 +205,10 @@ def test_runs_on_one_gpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> No
         words = "execution.accelerator=auto", "execution.jobs=4", *words
         return needs.memory([run_of(f"cifar10-resnet-{depth}", *words) for depth in (20, 32, 44, 110)])
 
-    assert "on a GPU, for 4 process(es) for cifar10-resnet-110 (batch 128, fp32), 16.0 GB there" in found(1).text
-    assert "for 2 process(es)" in found(2).text
+    four = "4 process(es) for cifar10-resnet-110, cifar10-resnet-44, cifar10-resnet-32, cifar10-resnet-20"
+    assert f"of memory on a GPU, for {four} (batch 128, fp32), 16.0 GB there" in found(1).text
+    assert "for 2 process(es) for cifar10-resnet-110, cifar10-resnet-44 (" in found(2).text
+    assert float(found(2).text.split()[0]) < float(found(1).text.split()[0])
     assert "(batch 128, bf16, recomputing)" in found(2, "train.precision=bf16", "execution.recompute=true").text
     tight = found(1, "train.batch_size=1280")
     assert tight.level == "error"
