@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from reproduce.classifier import SGD, Classifier, Plateau, Schedule
+from reproduce.classifier import SGD, Classifier
 from reproduce.config import Config
 from reproduce.data.cifar10 import Cifar10
 from reproduce.data.imagenet import ImageNet
@@ -26,6 +26,7 @@ from reproduce.errors import UserError
 from reproduce.nets import residual
 from reproduce.nets.recompute import recomputed
 from reproduce.record import RUNS, cores
+from reproduce.schedule import Plateau, Schedule
 
 Data = Cifar10 | ImageNet
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed"}
