@@ -118,8 +118,8 @@ def in_turns(data: ImageNet, stored: dict[str, ImageNet]) -> dict[str, list[floa
     ways: dict[str, Callable[[int], object]] = {
         "reference": lambda i: reference_batch(data, i),
         "ours": lambda i: data.train_batch(i),
-        SENT: data._share(0, 1),
-        **{name: replace(each._share(0, 1), pin=name == CUT and on_gpu) for name, each in stored.items()},
+        SENT: data.share(0, 1),
+        **{name: replace(each.share(0, 1), pin=name == CUT and on_gpu) for name, each in stored.items()},
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for iteration in range(ROUNDS):

@@ -31,9 +31,9 @@ TRIED = ("imagenet-resnet-18-A", 8, 8, SMALL)  # on a CPU, views of 64 pixels: s
 class FromMemory(ImageNet):
     """Every iteration is the first one's share, decoded once."""
 
-    def _share(self, rank: int, world: int) -> Callable[[int], tuple[Tensor, Tensor, Tensor]]:  # type: ignore[override]
+    def share(self, rank: int, world: int) -> Callable[[int], tuple[Tensor, Tensor, Tensor]]:  # type: ignore[override]
         if not hasattr(self, "_kept"):
-            self._kept = super()._share(rank, world)(0)
+            self._kept = super().share(rank, world)(0)
         return lambda iteration: self._kept
 
 

@@ -79,11 +79,10 @@ def build_data(config: Config, chunk: int = 1) -> Data:
         "validation": d.validation,
         "subset": d.subset,
         "test_every": t.test_every,
-        "chunk": chunk,
         "channels_last": t.channels_last,
     }
     if config.net.stem == "cifar":
-        return Cifar10(**common)
+        return Cifar10(**common, chunk=chunk)
     return ImageNet(
         **common,
         **{key: getattr(d, key) for key in ("shorter_side", "crop", "test_side", "colour_noise")},
