@@ -12,7 +12,6 @@ from reproduce.stop import watch_parent
 from reproduce.verbs import benches, data, listing, outlets, testing, training
 
 Verb = Callable[[argparse.Namespace], int]
-PROTOCOLS = ["single", "10-crop", "multi-scale"]
 
 ON_RUNS: dict[str, tuple[Verb, str]] = {
     "describe": (listing.describe, "layers, parameters, multiply-adds and the resolved configuration of a run"),
@@ -43,7 +42,9 @@ ALONE: dict[str, tuple[Verb, str]] = {
 }
 PATH: dict[str, Any] = {"type": Path}
 FLAG: dict[str, Any] = {"action": "store_true"}
-OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {  # of single verbs
+WEIGHTS = PATH, "a checkpoint instead of the run's own: ours, torchvision's or akamaster's layout"
+PROTOCOL: tuple[dict[str, Any], None] = {"default": "single", "choices": ["single", "10-crop", "multi-scale"]}, None
+OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str | None]]] = {  # of single verbs
     "submit": {
         "--partition": ({}, "partition of the cluster (default: its own default)"),
         "--hours": ({"type": float, "default": 24.0}, "time limit of one start (default: 24)"),
@@ -51,6 +52,17 @@ OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {  # of single verbs
         "--sbatch": ({"default": ""}, "further options of sbatch: 'account=lab mem=256G exclusive'"),
         "--cluster": ({"default": "slurm", "choices": ["slurm", "local"]}, "local: jobs as processes of this machine"),
         "--dry-run": (FLAG, "say what would be submitted"),
+    },
+    "evaluate": {"--weights": WEIGHTS, "--protocol": PROTOCOL},
+    "responses": {"--weights": WEIGHTS},
+    "ensemble": {"--protocol": PROTOCOL},
+    "published": {
+        "--weights": ({"default": "torchvision"}, "`torchvision` downloads them; else the folder that holds the files"),
+        "--protocol": PROTOCOL,
+    },
+    "dashboard": {
+        "--artefacts": (PATH, "what `python -m paper_tables artefacts` wrote"),
+        "--out": (PATH, "write the specifications there and send nothing"),
     },
     "runs": {"recipe": ({"nargs": "?"}, "cifar10 or imagenet (default: both)")},
     "prepare-imagenet": {
@@ -96,18 +108,7 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="python -m reproduce", description=__doc__)
     subs = top.add_subparsers(dest="verb", required=True, parser_class=Parser)
     for verb, (_, text) in ON_RUNS.items():
-        sub = subs.add_parser(verb, parents=[common], help=text)
-        if verb in ("evaluate", "responses"):
-            layouts = "a checkpoint instead of the run's own: ours, torchvision's or akamaster's layout"
-            sub.add_argument("--weights", type=Path, help=layouts)
-        if verb == "published":
-            places = "`torchvision` downloads them; else the folder that holds the files"
-            sub.add_argument("--weights", default="torchvision", help=places)
-        if verb == "dashboard":
-            sub.add_argument("--artefacts", type=Path, help="what `python -m paper_tables artefacts` wrote")
-            sub.add_argument("--out", type=Path, help="write the specifications there and send nothing")
-        if verb in ("evaluate", "ensemble", "published"):
-            sub.add_argument("--protocol", default="single", choices=PROTOCOLS)
+        subs.add_parser(verb, parents=[common], help=text)
     for verb, (_, text) in ALONE.items():
         subs.add_parser(verb, help=text)
     for verb, sub in subs.choices.items():

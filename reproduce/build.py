@@ -147,6 +147,11 @@ def on_gpu(config: Config) -> bool:
     return wanted != "cpu" and torch.cuda.is_available()
 
 
+def device_of(config: Config) -> torch.device:
+    """The kind of device that this configuration computes on."""
+    return torch.device("cuda" if on_gpu(config) else "cpu")
+
+
 def environment(config: Config) -> ClusterEnvironment | None:
     """Who starts the processes, where Lightning's own guess would not do; None leaves it to Lightning.
 

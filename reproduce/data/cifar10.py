@@ -1,6 +1,5 @@
 """CIFAR-10 behind one LightningDataModule: three sources, one keyed stream of augmented batches, exact test batches."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from reproduce.data.synthetic import read_synthetic
 READERS = {"official": read_official, "folder": read_folder, "synthetic": read_synthetic}
 OFFICIAL_SIZES = (50_000, 10_000)
 WINDOW = 100  # the warm-up of ResNet-110 is decided at multiples of 100 iterations: no loader item crosses one
-TEST_BATCH = 1000
 
 
 class Cifar10(KeyedData):
@@ -32,6 +30,7 @@ class Cifar10(KeyedData):
     """
 
     split_key = 0x45_000
+    test_size = 1000
 
     def __init__(self, *, chunk: int = 1, **common: Any) -> None:
         super().__init__(**common)
@@ -87,19 +86,6 @@ class Cifar10(KeyedData):
         pairs = self._stream.batches(iterations, rank, world, self._device(device))
         return [(x.contiguous(memory_format=self.layout), y) for x, y in pairs]
 
-    def test_batches(
-        self,
-        device: torch.device | str | None = None,
-        rank: int = 0,
-        world: int = 1,
-        size: int = TEST_BATCH,
-        split: str = "test",
-    ) -> Iterator[Batch]:
-        """This rank's test or validation images, single view, `size` at a time: x float32 [·, 3, 32, 32], y [·]."""
-        device = self._device(device)
-        for images, labels in self._shard(rank, world, size, split):
-            yield self._test_batch(images, labels, device)
-
     # Batches under Lightning's Trainer (with use_distributed_sampler=False)
 
     def train_dataloader(self) -> DataLoader[Tensor]:
@@ -118,25 +104,24 @@ class Cifar10(KeyedData):
         Of the test set, and by a second loader of the images held out of the training set where there are any.
         """
         splits = ["test", "validation"] if self.validation else ["test"]
-        return [_loader(self._shard(*self._place(), split=split)) for split in splits]
+        return [_loader(self._test_share(*self._place(), split, self.test_size)) for split in splits]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Iteration numbers become a list of training batches; uint8 test images become a normalised test batch."""
         if isinstance(batch, Tensor):
             return self.train_batches(batch, *self._place(), device)
-        images, labels = batch
-        return self._test_batch(images, labels, device)
+        return self._test_batch(batch, device)
 
     # Parts
 
-    def _shard(self, rank: int, world: int, size: int = TEST_BATCH, split: str = "test") -> list[Batch]:
-        """Images rank, rank + world, ... of a split, in as many batches on every rank as the largest shard needs."""
+    def _test_share(self, rank: int, world: int, split: str, size: int) -> list[Batch]:
         images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
         largest = -(-len(labels) // world)
         images, labels = images[rank::world], labels[rank::world]
         return [(images[i : i + size], labels[i : i + size]) for i in range(0, largest, size)]
 
-    def _test_batch(self, images: Tensor, labels: Tensor, device: torch.device) -> Batch:
+    def _test_batch(self, batch: Batch, device: torch.device) -> Batch:
+        images, labels = batch
         offset, divisor = self._offset.to(device), self._divisor.to(device)
         x = augment.normalize(images.to(device), offset, divisor)
         return x.contiguous(memory_format=self.layout), labels.to(device)

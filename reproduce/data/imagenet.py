@@ -23,7 +23,6 @@ from reproduce.data.tree import Tree, read_official, read_tree
 from reproduce.errors import UserError
 
 DESCRIPTIONS = {"official": "ImageNet-2012, official", "synthetic": "embedded ImageNet-shaped images"}
-TEST_BATCH = 100
 CACHE = Path("runs/cache")
 
 
@@ -48,6 +47,7 @@ class ImageNet(KeyedData):
     """
 
     split_key = 0x45_001
+    test_size = 100
 
     def __init__(
         self,
@@ -135,18 +135,6 @@ class ImageNet(KeyedData):
         """The batches of iterations [k]: a list of k pairs as `train_batch` gives them."""
         return [self.train_batch(i, rank, world, device) for i in iterations.tolist()]
 
-    def test_batches(
-        self,
-        device: torch.device | str | None = None,
-        rank: int = 0,
-        world: int = 1,
-        size: int = TEST_BATCH,
-        split: str = "test",
-    ) -> Iterator[Batch]:
-        """This rank's test or validation images, centre crop, `size` at a time: x float32 [·, 3, crop, crop], y [·]."""
-        for images, labels in told(self._crops(rank, world, size, split)):
-            yield self.normalise(images, device), labels.to(self._device(device))
-
     def test_images(
         self, rank: int = 0, world: int = 1, indices: Sequence[int] | Tensor | None = None
     ) -> Iterator[tuple[Tensor, int]]:
@@ -174,15 +162,15 @@ class ImageNet(KeyedData):
 
         Of the test images, and by a second loader of those held out of the training set where there are any.
         """
-        return [self._crops(*self._place(), split=split) for split in ("test", "validation") if len(self.files[split])]
+        splits = [split for split in ("test", "validation") if len(self.files[split])]
+        return [self._test_share(*self._place(), split, self.test_size) for split in splits]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """A share becomes a list of one training batch, crops become a test batch. Raises a worker's UserError."""
         batch = unfailed(batch)
         if len(batch) == 3:
             return [self._finish(batch, device)]
-        images, labels = batch
-        return self.normalise(images, device), labels.to(device, non_blocking=True)
+        return self._test_batch(batch, device)
 
     # Parts
 
@@ -191,6 +179,10 @@ class ImageNet(KeyedData):
         drawn = self.shorter_side, self.colour_noise, self.crop, self.layout
         return TrainingShare(self._read, self.train_labels, self._order, *drawn, rank, world, self.cut)
 
+    def _test_batch(self, batch: Batch, device: torch.device) -> Batch:
+        images, labels = batch
+        return self.normalise(images, device), labels.to(device, non_blocking=True)
+
     def _finish(self, share: Share, device: torch.device) -> Batch:
         """The arithmetic in float: (x - offset) / divisor, and the colour noise in the same units."""
         x, labels, colour = share
@@ -198,8 +190,7 @@ class ImageNet(KeyedData):
         x = self._normaliser.add(self._normaliser(x, device), colour)
         return x, labels.to(device, non_blocking=True)
 
-    def _crops(self, rank: int, world: int, size: int = TEST_BATCH, split: str = "test") -> DataLoader[Any]:
-        """Images rank, rank + world, ... of a split, in as many batches on every rank as the largest shard needs."""
+    def _test_share(self, rank: int, world: int, split: str, size: int) -> DataLoader[Any]:
         files = self.files[split]
         own, largest = torch.arange(rank, len(files), world), -(-len(files) // world)
         keys = [own[i : i + size] for i in range(0, largest, size)]

@@ -1,13 +1,16 @@
 """What both data modules have in common: their options, the split, and where in the training a process stands."""
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
 from reproduce.data.keyed import epoch_order
-from reproduce.data.stream import next_multiple
+from reproduce.data.loader import told
+from reproduce.data.stream import Batch, next_multiple
 from reproduce.errors import UserError
 
 SOURCES = ("official", "folder", "synthetic")
@@ -34,6 +37,7 @@ class KeyedData(L.LightningDataModule):
     """
 
     split_key: int  # key of the training/validation split, the same for every seed and source
+    test_size: int  # images of a test batch
     train_labels: Tensor
     test_labels: Tensor
 
@@ -76,6 +80,30 @@ class KeyedData(L.LightningDataModule):
     @property
     def n_test(self) -> int:
         return len(self.test_labels)
+
+    def test_batches(
+        self,
+        device: torch.device | str | None = None,
+        rank: int = 0,
+        world: int = 1,
+        size: int | None = None,
+        split: str = "test",
+    ) -> Iterator[Batch]:
+        """This rank's test or validation images, `size` at a time: x float32 [·, 3, h, w], one view of each, y [·]."""
+        device = self._device(device)
+        for batch in told(self._test_share(rank, world, split, size or self.test_size)):
+            yield self._test_batch(batch, device)
+
+    @abstractmethod
+    def _test_share(self, rank: int, world: int, split: str, size: int) -> Iterable[Any]:
+        """Images rank, rank + world, ... of a split (uint8) and labels, `size` at a time.
+
+        In as many batches on every rank as the largest share needs, so that one may be empty.
+        """
+
+    @abstractmethod
+    def _test_batch(self, batch: Batch, device: torch.device) -> Batch:
+        """The images as the net takes them, on the device."""
 
     def _split(self, n: int) -> tuple[Tensor, Tensor]:
         """Which of n training images are kept and which are held out, ascending.
