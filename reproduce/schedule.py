@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plateau:
-    """ "Divided by 10 when the error plateaus" (Sec. 3.4), made exact: no gain over the best in `patience` points."""
+    """When "the error plateaus" (Sec. 3.4), made exact: no gain over the best in `patience` points of the curve."""
 
     watch: str  # the error of the curve that is watched: train or validation
     patience: int
