@@ -55,11 +55,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
-    verbs = {"runs": _runs, "render": _render, "check": _check, "headline": _headline}
-    others = {"readme": _readme, "speed": _speed, "bench": _bench, "compare": _compare, "artefacts": _artefacts}
-    verb = (verbs | others)[options.verb]
+    verbs = {"runs": _runs, "render": _render, "check": _check, "headline": _headline, "readme": _readme}
+    verbs |= {"speed": _speed, "bench": _bench, "compare": _compare, "artefacts": _artefacts}
     try:
-        return verb(options)
+        return verbs[options.verb](options)
     except UserError as error:
         print(f"python -m paper_tables: {error}", file=sys.stderr)
         return 2

@@ -61,7 +61,7 @@ def _trainings(folder: Path) -> int:
 
 
 def _machine() -> dict[str, Any]:
-    """Processor, cores, versions and commit, as the other benchmarks name them."""
+    """Processor, cores, versions and commit, named as in the files of `reproduce`, which is not imported here."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
     load = round(os.getloadavg()[2], 1)  # of the last 15 minutes

@@ -21,10 +21,9 @@ TARGETS = {
 MARKERS = "<!-- speed:begin -->", "<!-- speed:end -->"
 
 
-def ratio(others: list[float], ours: list[float]) -> tuple[float, float, float]:
-    """(median, smallest, largest) of other / ours, round by round: above 1 where ours is faster."""
-    ratios = [other / own for other, own in zip(others, ours, strict=True)]
-    return statistics.median(ratios), min(ratios), max(ratios)
+def ratios(others: list[float], ours: list[float]) -> list[float]:
+    """other / ours, round by round: above 1 where ours is faster."""
+    return [other / own for other, own in zip(others, ours, strict=True)]
 
 
 def step(bench: dict[str, Any]) -> str:
@@ -50,7 +49,7 @@ def _step_row(row: dict[str, Any]) -> list[str]:
     for name, other in (("usual", usual), ("bare", seconds["bare"])):
         bar = row["bars"][name]
         cells += [_milliseconds(other), _ratio_text(other, seconds["ours"])]
-        verdict = f"{bar} {_verdict(ratio(other, seconds['ours'])[0], bar)}"
+        verdict = f"{bar} {_verdict(statistics.median(ratios(other, seconds['ours'])), bar)}"
         cells.append(verdict if row["precision"] == "bf16" else "for bf16")
     return cells
 
@@ -75,9 +74,8 @@ def jobs(bench: dict[str, Any]) -> str:
     rows: list[list[str] | str] = []
     for row in bench["rows"]:
         rates = row["images_per_second"]
-        speed = f"{statistics.median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})"
         step = "captured" if row["captured"] else "usual"
-        rows.append([str(row["jobs"]), step, speed, _ratio_text(rates, alone[row["captured"]])])
+        rows.append([str(row["jobs"]), step, _spread(rates, ",.0f"), _ratio_text(rates, alone[row["captured"]])])
     head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, bf16, {bench['images']}; a process each, "
     head += f"cores divided; medians of {len(bench['rows'][0]['images_per_second'])} rounds in turns."
     columns = ["side by side", "step", "images/s in all (range)", "times one alone (range)"]
@@ -90,13 +88,13 @@ def loader(bench: dict[str, Any]) -> str:
     columns = ["training view", "images/s per core (range)", "as fast as the reference (range)", "bar"]
     rows: list[list[str] | str] = []
     for name, times in seconds.items():
-        rates = [1 / t for t in times]
-        speed = f"{statistics.median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})"
+        speed = _spread([1 / t for t in times], ",.0f")
         rows.append([name, speed, _ratio_text(seconds["reference"], times), _per_core(name, times, bench)])
     if "per_core" not in bench:  # measured before there were such bars
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     head = f"{_machine(bench)}. {bench['images']}, CPU time, medians of {len(seconds['ours'])} rounds in turns; "
-    head += f"bar {bench['bar']} {_verdict(ratio(seconds['reference'], seconds['ours'])[0], bench['bar'])}."
+    faster = statistics.median(ratios(seconds["reference"], seconds["ours"]))
+    head += f"bar {bench['bar']} {_verdict(faster, bench['bar'])}."
     table = Table("loader", "", columns, rows).markdown()
     lines = [f"Loader alone, {bench['workers']} workers: {bench['loader']:,.0f} images/s."]
     if "threads_cut" in bench:
@@ -118,12 +116,12 @@ def imagenet(bench: dict[str, Any]) -> str:
     words = {"ours": "ours, from memory", "bare": "bare loop, from memory", "loader": "ours, through the loader"}
     rows: list[list[str] | str] = []
     for name, times in seconds.items():
-        rates = [bench["batch"] / t for t in times]
-        speed = f"{statistics.median(rates):,.1f} ({min(rates):,.1f}-{max(rates):,.1f})"
+        speed = _spread([bench["batch"] / t for t in times], ",.1f")
         rows.append([words[name], speed, _ratio_text(seconds["bare"], times) if name == "ours" else ""])
     head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, crops of {bench['crop']}, bf16, channels_last"
     head += f"{', compiled' if bench['compiled'] else ''}; {bench['images']}; "
-    head += f"bar {bench['bar']} {_verdict(ratio(seconds['bare'], seconds['ours'])[0], bench['bar'])}."
+    faster = statistics.median(ratios(seconds["bare"], seconds["ours"]))
+    head += f"bar {bench['bar']} {_verdict(faster, bench['bar'])}."
     return f"{head}\n\n{Table('imagenet', '', ['training', 'images/s (range)', 'as fast as bare'], rows).markdown()}"
 
 
@@ -133,7 +131,7 @@ def report(bench: dict[str, Any]) -> str:
     whole = [sum(parts) for parts in zip(*seconds.values(), strict=True)]
     rows: list[list[str] | str] = []
     for name, times in {"importing": seconds["import"], "rendering": seconds["render"], "both": whole}.items():
-        rows.append([name, f"{statistics.median(times):.1f} ({min(times):.1f}-{max(times):.1f})"])
+        rows.append([name, _spread(times, ".1f")])
     versions = ", ".join(f"{name} {bench['versions'][name]}" for name in ("matplotlib", "pandas"))
     verdicts = (f"{word} {bar:.0f} s {_verdict(bar, statistics.median(whole))}" for word, bar in bench["bars"].items())
     head = f"{bench['cpu']}, {bench['cores']} cores, {versions}. Profile `{bench['profile']}`, {bench['trainings']} "
@@ -154,8 +152,12 @@ def _machine(bench: dict[str, Any]) -> str:
 
 
 def _ratio_text(others: list[float], ours: list[float]) -> str:
-    middle, low, high = ratio(others, ours)
-    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+    return _spread(ratios(others, ours), ".2f")
+
+
+def _spread(values: list[float], form: str) -> str:
+    """Median (smallest-largest)."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
 def _verdict(middle: float, bar: float) -> str:

@@ -7,43 +7,44 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from reproduce import verbs
 from reproduce.errors import CURE, UserError
 from reproduce.stop import watch_parent
+from reproduce.verbs import benches, data, listing, outlets, testing, training
 
 Verb = Callable[[argparse.Namespace], int]
-PROTOCOLS = ["single", "10-crop", "multi-scale"]
 
 ON_RUNS: dict[str, tuple[Verb, str]] = {
-    "describe": (verbs.describe, "layers, parameters, multiply-adds and the resolved configuration of a run"),
-    "train": (verbs.train, "train what is missing, continue what was interrupted, skip what is done"),
-    "submit": (verbs.submit, "the same as SLURM jobs, one a run, which continue after pre-emption and time limits"),
-    "evaluate": (verbs.evaluate, "test error of trained or published weights"),
-    "ensemble": (verbs.ensemble, "test error of several nets averaged (Table 5); RUN:FILE takes other weights"),
-    "published": (verbs.published, "test error of torchvision's published weights (names: resnet18 ... vgg16)"),
-    "responses": (verbs.responses, "layer responses (Fig. 7)"),
-    "export": (verbs.export, "weights as safetensors, their sha256 and a card"),
-    "plan": (verbs.plan, "what would be trained, with hours and disk"),
-    "status": (verbs.status, "how far the runs are"),
-    "doctor": (verbs.doctor, "is this machine fit for training? With RUNs: is there room for them?"),
-    "bench": (verbs.bench, "speed of a training step, against the usual loop and against bare PyTorch"),
-    "dashboard": (verbs.dashboard, "W&B views and report of a profile, from report/<profile>/artefacts.json"),
-    "profile-name": (verbs.profile_name, "the results folder of a profile under these overrides"),
+    "describe": (listing.describe, "layers, parameters, multiply-adds and the resolved configuration of a run"),
+    "train": (training.train, "train what is missing, continue what was interrupted, skip what is done"),
+    "submit": (training.submit, "the same as SLURM jobs, one a run, which continue after pre-emption and time limits"),
+    "evaluate": (testing.evaluate, "test error of trained or published weights"),
+    "ensemble": (testing.ensemble, "test error of several nets averaged (Table 5); RUN:FILE takes other weights"),
+    "published": (testing.published, "test error of torchvision's published weights (names: resnet18 ... vgg16)"),
+    "responses": (testing.responses, "layer responses (Fig. 7)"),
+    "export": (outlets.export, "weights as safetensors, their sha256 and a card"),
+    "plan": (training.plan, "what would be trained, with hours and disk"),
+    "status": (training.status, "how far the runs are"),
+    "doctor": (training.doctor, "is this machine fit for training? With RUNs: is there room for them?"),
+    "bench": (benches.bench, "speed of a training step, against the usual loop and against bare PyTorch"),
+    "dashboard": (outlets.dashboard, "W&B views and report of a profile, from report/<profile>/artefacts.json"),
+    "profile-name": (listing.profile_name, "the results folder of a profile under these overrides"),
 }
 ALONE: dict[str, tuple[Verb, str]] = {
-    "runs": (verbs.runs, "the run ids, one a line"),
-    "architectures": (verbs.architectures, "layers of every net of the paper, counted: results/architectures.json"),
-    "prepare-imagenet": (verbs.prepare_imagenet, "ImageNet's official archives -> train/<wnid>/*, val/<wnid>/*"),
-    "imagenet-shards": (verbs.imagenet_shards, "ImageNet's training images decoded once, into files read by mapping"),
-    "check-data": (verbs.check_data, "is an ImageNet folder complete?"),
-    "wandb-publish": (verbs.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
-    "bench-data": (verbs.bench_data, "speed of ImageNet's training view, against torchvision's pipeline"),
-    "bench-jobs": (verbs.bench_jobs, "speed of several trainings side by side, against one alone"),
-    "bench-imagenet": (verbs.bench_imagenet, "speed of ImageNet training, from memory and through the loader"),
+    "runs": (listing.runs, "the run ids, one a line"),
+    "architectures": (listing.architectures, "layers of every net of the paper, counted: results/architectures.json"),
+    "prepare-imagenet": (data.prepare_imagenet, "ImageNet's official archives -> train/<wnid>/*, val/<wnid>/*"),
+    "imagenet-shards": (data.imagenet_shards, "ImageNet's training images decoded once, into files read by mapping"),
+    "check-data": (data.check_data, "is an ImageNet folder complete?"),
+    "wandb-publish": (outlets.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
+    "bench-data": (benches.bench_data, "speed of ImageNet's training view, against torchvision's pipeline"),
+    "bench-jobs": (benches.bench_jobs, "speed of several trainings side by side, against one alone"),
+    "bench-imagenet": (benches.bench_imagenet, "speed of ImageNet training, from memory and through the loader"),
 }
 PATH: dict[str, Any] = {"type": Path}
 FLAG: dict[str, Any] = {"action": "store_true"}
-OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {  # of single verbs
+WEIGHTS = PATH, "a checkpoint instead of the run's own: ours, torchvision's or akamaster's layout"
+PROTOCOL: tuple[dict[str, Any], None] = {"default": "single", "choices": ["single", "10-crop", "multi-scale"]}, None
+OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str | None]]] = {  # of single verbs
     "submit": {
         "--partition": ({}, "partition of the cluster (default: its own default)"),
         "--hours": ({"type": float, "default": 24.0}, "time limit of one start (default: 24)"),
@@ -51,6 +52,17 @@ OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {  # of single verbs
         "--sbatch": ({"default": ""}, "further options of sbatch: 'account=lab mem=256G exclusive'"),
         "--cluster": ({"default": "slurm", "choices": ["slurm", "local"]}, "local: jobs as processes of this machine"),
         "--dry-run": (FLAG, "say what would be submitted"),
+    },
+    "evaluate": {"--weights": WEIGHTS, "--protocol": PROTOCOL},
+    "responses": {"--weights": WEIGHTS},
+    "ensemble": {"--protocol": PROTOCOL},
+    "published": {
+        "--weights": ({"default": "torchvision"}, "`torchvision` downloads them; else the folder that holds the files"),
+        "--protocol": PROTOCOL,
+    },
+    "dashboard": {
+        "--artefacts": (PATH, "what `python -m paper_tables artefacts` wrote"),
+        "--out": (PATH, "write the specifications there and send nothing"),
     },
     "runs": {"recipe": ({"nargs": "?"}, "cifar10 or imagenet (default: both)")},
     "prepare-imagenet": {
@@ -96,18 +108,7 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="python -m reproduce", description=__doc__)
     subs = top.add_subparsers(dest="verb", required=True, parser_class=Parser)
     for verb, (_, text) in ON_RUNS.items():
-        sub = subs.add_parser(verb, parents=[common], help=text)
-        if verb in ("evaluate", "responses"):
-            layouts = "a checkpoint instead of the run's own: ours, torchvision's or akamaster's layout"
-            sub.add_argument("--weights", type=Path, help=layouts)
-        if verb == "published":
-            places = "`torchvision` downloads them; else the folder that holds the files"
-            sub.add_argument("--weights", default="torchvision", help=places)
-        if verb == "dashboard":
-            sub.add_argument("--artefacts", type=Path, help="what `python -m paper_tables artefacts` wrote")
-            sub.add_argument("--out", type=Path, help="write the specifications there and send nothing")
-        if verb in ("evaluate", "ensemble", "published"):
-            sub.add_argument("--protocol", default="single", choices=PROTOCOLS)
+        subs.add_parser(verb, parents=[common], help=text)
     for verb, (_, text) in ALONE.items():
         subs.add_parser(verb, help=text)
     for verb, sub in subs.choices.items():

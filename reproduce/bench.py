@@ -21,13 +21,14 @@ from torch import Tensor
 
 from reproduce.bench_usual import PilImages, usual_loop
 from reproduce.build import (
+    Data,
     build_classifier,
     build_data,
     build_net,
     build_trainer,
     build_training_net,
     chunk_of,
-    on_gpu,
+    device_of,
     set_precision,
     set_threads,
 )
@@ -103,7 +104,7 @@ class Turns(Callback):
         self._began = clock(self.device)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        if (pl_module.iteration) % self.steps:  # type: ignore[operator]
+        if pl_module.iteration % self.steps:  # type: ignore[operator]
             return
         self._note("ours", self._began)
         for name, loop in self.others.items():
@@ -117,21 +118,31 @@ class Turns(Callback):
         self.times.setdefault(name, []).append((clock(self.device) - began) / self.steps)
 
 
+def only_steps(batch: int, precision: str, iterations: int) -> list[str]:
+    """Overrides that make a training of so many steps, and of nothing else."""
+    words = [f"train.batch_size={batch}", f"train.precision={precision}", "train.milestones=[]"]
+    return [*words, f"train.iterations={iterations}", f"train.test_every={iterations}"]
+
+
+def fit(config: Config, data: Data, callback: Callback) -> None:
+    """The training itself, without the test at its end."""
+    trainer = build_trainer(config, [callback], None)
+    trainer.limit_val_batches = 0
+    trainer.fit(build_classifier(config), datamodule=data)
+
+
 def measure(depth: int, precision: str, steps: int, graph: bool = False) -> dict[str, list[float]]:
     """Seconds per step of each loop, one number a round."""
-    words = [f"train.batch_size={BATCH}", f"train.precision={precision}", "execution.checkpoint_seconds=86400"]
-    words += [f"train.iterations={steps * ROUNDS}", f"train.test_every={steps * ROUNDS}", "train.milestones=[]"]
-    config = resolve(f"cifar10-resnet-{depth}", "demo", [*words, f"execution.graph={graph}"]).config
+    words = [*only_steps(BATCH, precision, steps * ROUNDS), f"execution.graph={graph}"]
+    config = resolve(f"cifar10-resnet-{depth}", "demo", words).config
     set_threads(config)
     set_precision(precision)
-    device = torch.device("cuda" if on_gpu(config) else "cpu")
+    device = device_of(config)
     data = build_data(config, chunk_of(config))
     assert isinstance(data, Cifar10)
     data.setup("fit")
     turns = Turns(other_loops(config, data, device), steps, device)
-    trainer = build_trainer(config, [turns], None)
-    trainer.limit_val_batches = 0
-    trainer.fit(build_classifier(config), datamodule=data)
+    fit(config, data, turns)
     return {name: seconds[1:] for name, seconds in turns.times.items()}
 
 

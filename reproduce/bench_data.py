@@ -27,6 +27,7 @@ from reproduce.data.predecode import predecode
 from reproduce.errors import UserError
 from reproduce.nets.residual import build
 from reproduce.record import cores, say, write_bench
+from reproduce.torchvision_weights import MEAN, STD
 
 BAR = 1.8  # ours is to be at least so many times as fast
 SENT, RESIZED, CUT = "ours, as a worker sends it", "from shards, resized by the worker", "from shards, cut for a GPU"
@@ -44,7 +45,7 @@ reference = T.Compose(
         T.RandomResizedCrop(224),
         T.RandomHorizontalFlip(),
         T.ToTensor(),
-        T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        T.Normalize(MEAN, STD),
     ]
 )
 
@@ -118,8 +119,8 @@ def in_turns(data: ImageNet, stored: dict[str, ImageNet]) -> dict[str, list[floa
     ways: dict[str, Callable[[int], object]] = {
         "reference": lambda i: reference_batch(data, i),
         "ours": lambda i: data.train_batch(i),
-        SENT: data._share(0, 1),
-        **{name: replace(each._share(0, 1), pin=name == CUT and on_gpu) for name, each in stored.items()},
+        SENT: data.share(0, 1),
+        **{name: replace(each.share(0, 1), pin=name == CUT and on_gpu) for name, each in stored.items()},
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for iteration in range(ROUNDS):
@@ -170,8 +171,8 @@ def bench_data(images: Path | None = None) -> Path:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with opened(images) as data, _threads(1), from_shards(data) as stored:
         say(f"timing {ROUNDS} rounds of {data.batch_size} images ...")
-        images_text = f"{data.n_train} images of {images.name}" if images else "embedded images"
-        found: dict[str, object] = {"images": images_text}
+        timed = f"{data.n_train} images of {images.name}" if images else "embedded images"
+        found: dict[str, object] = {"images": timed}
         found |= {"bar": BAR, "per_core": PER_CORE, "side": SIDE, "seconds": in_turns(data, stored)}
         say(f"timing the loader with {cores()} workers, and the nets ...")
         found |= {"workers": cores(), "loader": loader_only(data, cores())}

@@ -4,7 +4,6 @@ From memory, the same decoded share (uint8) is trained on again and again, with 
 training; in turns with it goes a bare PyTorch loop over the same batches. Through the loader, files are decoded too.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from reproduce.bench import Turns, bare_loop
-from reproduce.build import build_classifier, build_data, build_trainer, on_gpu, set_precision, set_threads
+from reproduce.bench import Turns, bare_loop, clock, fit, only_steps
+from reproduce.build import build_data, device_of, set_precision, set_threads
 from reproduce.config import Config, resolve
 from reproduce.data.imagenet import ImageNet
 from reproduce.record import say, write_bench
+from reproduce.torchvision_weights import MEAN, STD
 
 BAR = 0.97  # "at most 3 % slower" than the bare loop
 ROUNDS = 6  # the first one warms up
@@ -31,9 +31,9 @@ TRIED = ("imagenet-resnet-18-A", 8, 8, SMALL)  # on a CPU, views of 64 pixels: s
 class FromMemory(ImageNet):
     """Every iteration is the first one's share, decoded once."""
 
-    def _share(self, rank: int, world: int) -> Callable[[int], tuple[Tensor, Tensor, Tensor]]:  # type: ignore[override]
+    def share(self, rank: int, world: int) -> Callable[[int], tuple[Tensor, Tensor, Tensor]]:  # type: ignore[override]
         if not hasattr(self, "_kept"):
-            self._kept = super()._share(rank, world)(0)
+            self._kept = super().share(rank, world)(0)
         return lambda iteration: self._kept
 
 
@@ -49,9 +49,7 @@ class Clock(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         if pl_module.iteration % self.steps:  # type: ignore[operator]
             return
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        now = time.perf_counter()
+        now = clock(self.device)
         if self._last:
             self.seconds.append((now - self._last) / self.steps)
         self._last = now
@@ -59,17 +57,10 @@ class Clock(Callback):
 
 def configured(run: str, batch: int, steps: int, overrides: tuple[str, ...], images: str | None) -> Config:
     """Enough iterations for the rounds, in bf16, without tests and checkpoints."""
-    words = [f"train.batch_size={batch}", "train.precision=bf16", "execution.checkpoint_seconds=86400", *overrides]
-    words += [f"train.iterations={steps * ROUNDS}", f"train.test_every={steps * ROUNDS}", "train.milestones=[]"]
+    words = [*only_steps(batch, "bf16", steps * ROUNDS), *overrides, "execution.devices=1", "data.normalize=channels"]
+    words += [f"data.mean={list(MEAN)}", f"data.std={list(STD)}"]
     words += [f"data.root={images}"] if images else ["data.source=synthetic"]
-    words += ["execution.devices=1", "data.normalize=channels", "data.mean=[0.485,0.456,0.406]"]
-    return resolve(run, "folder", [*words, "data.std=[0.229,0.224,0.225]"]).config
-
-
-def fit(config: Config, data: ImageNet, callback: Callback) -> None:
-    trainer = build_trainer(config, [callback], None)
-    trainer.limit_val_batches = 0
-    trainer.fit(build_classifier(config), datamodule=data)
+    return resolve(run, "folder", words).config
 
 
 def from_memory(config: Config, steps: int, device: torch.device) -> dict[str, list[float]]:
@@ -87,9 +78,9 @@ def through_loader(config: Config, steps: int, device: torch.device) -> list[flo
     """Seconds per step with the images decoded by worker processes meanwhile."""
     data = build_data(config)
     assert isinstance(data, ImageNet)
-    clock = Clock(steps, device)
-    fit(config, data, clock)
-    return clock.seconds
+    timed = Clock(steps, device)
+    fit(config, data, timed)
+    return timed.seconds
 
 
 def bench_imagenet(images: str | None = None) -> Path:
@@ -101,7 +92,7 @@ def bench_imagenet(images: str | None = None) -> Path:
     config = configured(run, batch, steps, overrides, images)
     set_threads(config)
     set_precision("bf16")
-    device = torch.device("cuda" if on_gpu(config) else "cpu")
+    device = device_of(config)
     say(f"timing {run} at batch {batch} from memory ...")
     seconds = from_memory(config, steps, device)
     say("timing it through the loader ...")

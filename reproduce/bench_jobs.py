@@ -15,7 +15,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from reproduce.build import build_classifier, build_data, build_trainer, chunk_of, on_gpu, set_precision, set_threads
+from reproduce.bench import fit, only_steps
+from reproduce.build import build_data, chunk_of, device_of, set_precision, set_threads
 from reproduce.config import Config, resolve
 from reproduce.record import cores, say, write_bench
 
@@ -49,8 +50,7 @@ class Together(Callback):
 
 
 def configured(jobs: int, seed: int, graph: bool, iterations: int) -> Config:
-    words = [f"train.batch_size={BATCH}", "train.precision=bf16", "train.milestones=[]"]
-    words += [f"train.iterations={iterations}", f"train.test_every={iterations}", f"execution.graph={graph}"]
+    words = [*only_steps(BATCH, "bf16", iterations), f"execution.graph={graph}"]
     return resolve(RUN, "demo", [*words, f"execution.threads={max(1, cores() // jobs)}"], seed).config
 
 
@@ -60,10 +60,8 @@ def train(jobs: int, seed: int, graph: bool, warm: int, timed: int) -> tuple[flo
         config = configured(jobs, seed, graph, warm + timed)
         set_threads(config)
         set_precision("bf16")
-        together = Together(warm, torch.device("cuda" if on_gpu(config) else "cpu"))
-        trainer = build_trainer(config, [together], None)
-        trainer.limit_val_batches = 0
-        trainer.fit(build_classifier(config), datamodule=build_data(config, chunk_of(config)))
+        together = Together(warm, device_of(config))
+        fit(config, build_data(config, chunk_of(config)), together)
     except BaseException:
         _meet.abort()  # the others do not wait for one that will not come
         raise

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from reproduce.data.cifar10 import Cifar10
+from reproduce.torchvision_weights import MEAN, STD
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
@@ -22,7 +23,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
     def __init__(self, data: Cifar10):
         self.images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in data.train_images]
         self.labels = data.train_labels.tolist()
-        normalise = T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        normalise = T.Normalize(MEAN, STD)
         self.transform = T.Compose([T.RandomHorizontalFlip(), T.RandomCrop(32, 4), T.ToTensor(), normalise])
 
     def __len__(self) -> int:

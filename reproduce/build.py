@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from reproduce.classifier import SGD, Classifier, Plateau, Schedule
+from reproduce.classifier import SGD, Classifier
 from reproduce.config import Config
 from reproduce.data.cifar10 import Cifar10
 from reproduce.data.imagenet import ImageNet
@@ -26,6 +26,7 @@ from reproduce.errors import UserError
 from reproduce.nets import residual
 from reproduce.nets.recompute import recomputed
 from reproduce.record import RUNS, cores
+from reproduce.schedule import Plateau, Schedule
 
 Data = Cifar10 | ImageNet
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed"}
@@ -78,11 +79,10 @@ def build_data(config: Config, chunk: int = 1) -> Data:
         "validation": d.validation,
         "subset": d.subset,
         "test_every": t.test_every,
-        "chunk": chunk,
         "channels_last": t.channels_last,
     }
     if config.net.stem == "cifar":
-        return Cifar10(**common)
+        return Cifar10(**common, chunk=chunk)
     return ImageNet(
         **common,
         **{key: getattr(d, key) for key in ("shorter_side", "crop", "test_side", "colour_noise")},
@@ -145,6 +145,11 @@ def on_gpu(config: Config) -> bool:
     if wanted == "gpu" and not torch.cuda.is_available():
         raise UserError("execution.accelerator: gpu: no CUDA device is visible here; `make doctor` says more")
     return wanted != "cpu" and torch.cuda.is_available()
+
+
+def device_of(config: Config) -> torch.device:
+    """The kind of device that this configuration computes on."""
+    return torch.device("cuda" if on_gpu(config) else "cpu")
 
 
 def environment(config: Config) -> ClusterEnvironment | None:

@@ -1,4 +1,4 @@
-"""The LightningModule around any net: SGD, the schedule in iterations, and the errors of the curves (Sec. 4.2)."""
+"""The LightningModule around any net: its updates by SGD, counted in iterations, and the rows of its curve."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,54 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reproduce.schedule import Schedule
 from reproduce.step import CAPTURES, CapturedStep, EagerStep, Step
+from reproduce.sums import Sums
 
 Batch = tuple[Tensor, Tensor]  # images (b, 3, h, w) and labels (b,)
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Plateau:
-    """ "Divided by 10 when the error plateaus" (Sec. 3.4), made exact: no gain over the best in `patience` points."""
-
-    watch: str  # the error of the curve that is watched: train or validation
-    patience: int
-    gain: float  # percent
-
-    def drops(self, errors: Sequence[float]) -> int:
-        """How often the learning rate has been divided after these points of the curve."""
-        best, waited, drops = float("inf"), 0, 0
-        for error in errors:
-            waited = 0 if error <= best - self.gain else waited + 1
-            best = min(best, error)
-            if waited == self.patience:
-                drops, waited = drops + 1, 0
-        return drops
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Learning rate by iteration: `lr`, a tenth after each milestone; `warmup_lr` until the error is low enough.
-
-    With a `plateau` the milestones do not count: a tenth after each plateau of the curve instead.
-    """
-
-    lr: float
-    milestones: Sequence[int]
-    warmup_lr: float = 0.0  # 0: no warm-up
-    warmup_error: float = 80.0  # percent
-    warmup_window: int = 100  # iterations
-    plateau: Plateau | None = None
-
-    def at(self, iteration: int, warming: bool, rows: Sequence[Mapping[str, float]] = ()) -> float:
-        base = self.warmup_lr if warming else self.lr
-        return base * 0.1 ** self.drops(iteration, rows)
-
-    def drops(self, iteration: int, rows: Sequence[Mapping[str, float]] = ()) -> int:
-        """Divisions by 10 before an iteration; `rows`: the curve until there."""
-        if self.plateau is None:
-            return sum(iteration >= step for step in self.milestones)
-        return self.plateau.drops([row[f"{self.plateau.watch}_error"] for row in rows])
 
 
 @dataclass(frozen=True)
@@ -147,7 +105,7 @@ class Classifier(L.LightningModule):
             sums.accumulate(loss.detach(), scores, labels)
 
     @property
-    def _running(self) -> Sequence["Sums"]:
+    def _running(self) -> Sequence[Sums]:
         """What the training adds to: with a warm-up both sums, to the end (the second is no longer read then)."""
         return (self.window, self.warmup) if self.schedule.warmup_lr else (self.window,)
 
@@ -203,7 +161,7 @@ class Classifier(L.LightningModule):
         self.window.clear()
         self.test, self.held_out = Sums(), Sums()
 
-    def _total(self, sums: "Sums") -> "Sums":
+    def _total(self, sums: Sums) -> Sums:
         """The sums over all processes."""
         return Sums(*self.trainer.strategy.reduce(sums.tensor(self.device), reduce_op="sum").tolist())
 
@@ -217,7 +175,7 @@ class Classifier(L.LightningModule):
             "warmup": self._of_every_process(self.warmup if self.warmup_over is None else Sums()),
         }
 
-    def _of_every_process(self, sums: "Sums") -> Tensor:
+    def _of_every_process(self, sums: Sums) -> Tensor:
         gathered = self.all_gather(sums.tensor(self.device))
         assert isinstance(gathered, Tensor)
         return gathered.reshape(-1, 4).cpu()  # (processes, 4)
@@ -226,78 +184,5 @@ class Classifier(L.LightningModule):
         """Continue from `progress()`: each process takes its own sums, which then add up to the same bits as before."""
         self.iteration, self.warmup_over = state["iteration"], state["warmup_over"]
         self.rows = [dict(row) for row in state["rows"]]
-        self.window = _share(state["window"], rank, processes)
-        self.warmup = _share(state["warmup"], rank, processes)
-
-
-class Sums:
-    """Loss, errors and images seen, summed where the images are; reading them is what synchronises.
-
-    The tensors of the sums stay the same from the first addition on: a captured step knows their addresses.
-    """
-
-    def __init__(
-        self, loss: float | Tensor = 0.0, errors: float | Tensor = 0, n: float = 0, top5_errors: float | Tensor = 0
-    ):
-        self.loss, self.errors, self.n, self.top5_errors = loss, _count(errors), int(n), _count(top5_errors)
-
-    def add(self, mean_loss: Tensor, scores: Tensor, labels: Tensor, top5: bool = False) -> None:
-        self.accumulate(mean_loss, scores, labels, top5)
-        self.n += len(labels)
-
-    def accumulate(self, mean_loss: Tensor, scores: Tensor, labels: Tensor, top5: bool = False) -> None:
-        """The part of `add` that the device does."""
-        self.loss = _plus(self.loss, mean_loss.double() * len(labels))
-        self.errors = _plus(self.errors, (scores.argmax(1) != labels).sum())
-        if top5:
-            self.top5_errors = _plus(self.top5_errors, top5_wrong(scores, labels).sum())
-
-    def clear(self) -> None:
-        self.loss, self.errors, self.top5_errors = map(_zero, (self.loss, self.errors, self.top5_errors))
-        self.n = 0
-
-    def tensor(self, device: torch.device | str) -> Tensor:
-        """[loss, errors, n, top-5 errors] as float64, exact for counts below 2**53."""
-        numbers = (self.loss, self.errors, self.n, self.top5_errors)
-        return torch.stack([torch.as_tensor(x, dtype=torch.float64, device=device) for x in numbers])
-
-    @property
-    def mean_loss(self) -> float:
-        return float(self.loss) / self.n if self.n else float("nan")
-
-    @property
-    def error(self) -> float:
-        """In percent."""
-        return 100.0 * float(self.errors) / self.n if self.n else float("nan")
-
-    @property
-    def top5_error(self) -> float:
-        """In percent."""
-        return 100.0 * float(self.top5_errors) / self.n if self.n else float("nan")
-
-
-def _count(x: float | Tensor) -> float | Tensor:
-    """A number of errors as an integer: a float would make float32 of the sum."""
-    return x if isinstance(x, Tensor) else int(x)
-
-
-def _plus(total: float | Tensor, x: Tensor) -> Tensor:
-    """In place from the second time on."""
-    return total.add_(x) if isinstance(total, Tensor) else x + total
-
-
-def _zero(total: float | Tensor) -> float | Tensor:
-    return total.zero_() if isinstance(total, Tensor) else 0
-
-
-def top5_wrong(scores: Tensor, labels: Tensor) -> Tensor:
-    """Whether the label is not among the five highest scores: (b, classes) and (b,) -> bool (b,)."""
-    best = scores.topk(min(5, scores.shape[1]), dim=1).indices
-    return (best != labels[:, None]).all(1)
-
-
-def _share(sums: Tensor, rank: int, processes: int) -> Sums:
-    """This process's part of saved sums (processes, 4); if their number has changed, all go to the first."""
-    if len(sums) == processes:
-        return Sums(*sums[rank].tolist())
-    return Sums(*sums.sum(0).tolist()) if rank == 0 else Sums()
+        self.window = Sums.restored(state["window"], rank, processes)
+        self.warmup = Sums.restored(state["warmup"], rank, processes)

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reproduce.classifier import DTYPES, Sums
+from reproduce.classifier import DTYPES
+from reproduce.sums import Sums
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 

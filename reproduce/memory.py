@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class Peak(TorchDispatchMode):
-    """The most bytes that the tensors made inside hold at a time: activations, their gradients, the weights' own."""
+    """The most bytes that the tensors made inside hold at a time: activations, their gradients and the weights'."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -111,7 +111,7 @@ def _on_meta(run: Run) -> torch.nn.Module:
 
 
 def _countable(run: Run) -> Config:
-    """Without what takes no other memory and what tensors without contents cannot do."""
+    """Without grouped BN and channels_last: neither changes the memory, and tensors without contents cannot do them."""
     c = run.config
     return replace(c, net=replace(c.net, bn_group="device"), train=replace(c.train, channels_last=False))
 

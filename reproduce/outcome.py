@@ -41,22 +41,37 @@ def metrics(row: dict[str, float]) -> dict[str, float]:
     return found
 
 
-def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: Keeper) -> dict[str, Any]:
-    """results/<profile>/<run>/seed-<k>/: the curve, and result.json last: its presence says that the run is done."""
-    net, last = module.net, dict(module.rows[-1])
+def last_point(run: Run, module: Classifier, data: Data) -> dict[str, float]:
+    """The curve's last point.
+
+    Where BN statistics are to be recomputed, the net gets them here, and its test errors are those measured afterwards.
+    """
+    last = dict(module.rows[-1])
     if run.config.eval.bn_statistics == "recomputed":
-        recompute_bn(run, net, data, module.device)
-        tested = measure.count_errors(net, data.test_batches(module.device), run.config.eval.precision, module.top5)
+        recompute_bn(run, module.net, data, module.device)
+        batches = data.test_batches(module.device)
+        tested = measure.count_errors(module.net, batches, run.config.eval.precision, module.top5)
         last["test_error"] = tested.error
         last |= {"test_top5_error": tested.top5_error} if module.top5 else {}
-    if module.tested not in (0, data.n_test):
-        raise RuntimeError(f"{module.tested} test images were counted instead of {data.n_test}")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    origin = provenance(
+    return last
+
+
+def origin(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: Keeper) -> dict[str, Any]:
+    """Provenance of the result, with the time that all starts took together."""
+    found = provenance(
         run, data=data_provenance(data), device=module.device, processes=trainer.world_size, code=keeper.commit
     )
-    origin |= {"start": keeper.began, "end": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-    origin |= {"hours": round(keeper.seconds_in_all / 3600, 4), "resumed": keeper.resumed}
+    found |= {"start": keeper.began, "end": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    return found | {"hours": round(keeper.seconds_in_all / 3600, 4), "resumed": keeper.resumed}
+
+
+def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: Keeper) -> dict[str, Any]:
+    """results/<profile>/<run>/seed-<k>/: the curve, and result.json last: its presence says that the run is done."""
+    last = last_point(run, module, data)
+    if module.tested not in (0, data.n_test):
+        raise RuntimeError(f"{module.tested} test images were counted instead of {data.n_test}")
+    net, made = module.net, origin(run, trainer, module, data, keeper)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     result = {
         "run": run.name,
         "seed": run.seed,
@@ -69,7 +84,7 @@ def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Data, k
         "n_test": data.n_test,
         "warmup_iterations": module.warmup_over if module.schedule.warmup_lr else None,
         "weights_sha256": weights_sha256(state),
-        "provenance": origin,
+        "provenance": made,
     }
     write_bytes(RUNS / run.folder / "final.safetensors", safetensors_bytes(state))
     write_csv(RESULTS / run.folder / "curve.csv", module.rows[0], module.rows)

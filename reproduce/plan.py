@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from reproduce import count
-from reproduce.build import build_net, image_size, on_gpu, set_threads
+from reproduce.build import build_net, device_of, image_size, on_gpu, set_threads
 from reproduce.config import Run
 from reproduce.train import is_done
 
@@ -28,7 +28,7 @@ PROBES = {"cifar": Probe(20, 32, 32), "imagenet": Probe(18, 8, 224)}
 def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
     """Multiply-adds of training (three times the forward ones) per second: the fastest of some steps of a small net."""
     set_threads(run.config)
-    device = torch.device("cuda" if on_gpu(run.config) else "cpu")
+    device = device_of(run.config)
     probe = PROBES[run.config.net.stem]
     net = build_net(replace(run.config, net=replace(run.config.net, depth=probe.depth, block="auto"))).to(device)
     images = torch.zeros(probe.batch, 3, probe.size, probe.size, device=device)

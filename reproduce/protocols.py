@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reproduce.classifier import DTYPES, top5_wrong
+from reproduce.classifier import DTYPES
 from reproduce.data.views import centre_crop, resize_shorter
+from reproduce.sums import top5_wrong
 
 Normalise = Callable[[Tensor], Tensor]  # uint8 [b, 3, h, w] -> float32, the same shape
 CHUNK = 32  # images that are decoded and tested together

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reproduce.build import on_gpu, set_precision, set_threads
+from reproduce.build import device_of, set_precision, set_threads
 from reproduce.config import Run
 from reproduce.evaluate import final_weights, load_net, open_data
 from reproduce.measure import Batches
@@ -52,7 +52,7 @@ def responses(run: Run, weights: Path | None = None) -> list[float]:
     set_threads(run.config)
     set_precision("fp32")
     net, run = load_net(run, weights or final_weights(run))
-    device = torch.device("cuda" if on_gpu(run.config) else "cpu")
+    device = device_of(run.config)
     net = net.to(device)
     values = standard_deviations(net, open_data(run).test_batches(device))
     if weights is None:

@@ -44,7 +44,7 @@ def test_both_make_batches_of_the_same_images(images: Path) -> None:
         with from_shards(data) as stored:
             assert not stored[RESIZED].cut
             assert stored[RESIZED].batch_size == 8 * data.batch_size
-            share, pixels = stored[RESIZED]._share(0, 1)(0)[0], data._share(0, 1)(0)[0]
+            share, pixels = stored[RESIZED].share(0, 1)(0)[0], data.share(0, 1)(0)[0]
             assert torch.equal(share[:2], pixels)  # small images: the very same
             seconds = in_turns(data, stored)
             assert {name: len(times) for name, times in seconds.items()} == dict.fromkeys(seconds, 2)

@@ -5,9 +5,9 @@ import itertools
 import pytest
 
 from reproduce import config
-from reproduce.classifier import Plateau, Schedule
 from reproduce.config import profile_name, resolve, runs
 from reproduce.errors import UserError
+from reproduce.schedule import Plateau, Schedule
 
 PROFILES = ("paper", "short", "folder", "short-folder", "demo", "smoke")
 

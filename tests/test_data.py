@@ -207,10 +207,9 @@ def test_a_training_batch_from_its_definition(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_channels_last_changes_the_layout_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = module(random_images(50), monkeypatch)
-    x, _ = data.train_batch(3)
+    x, _ = module(random_images(50), monkeypatch).train_batch(3)
     assert x.is_contiguous()
-    data.channels_last = True
+    data = module(random_images(50), monkeypatch, channels_last=True)
     xl, _ = data.train_batch(3)
     assert xl.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(x, xl)

@@ -278,7 +278,7 @@ def test_colour_noise_has_alexnets_covariance() -> None:
 def test_a_training_batch_from_its_definition(embedded: Path) -> None:
     data = module(embedded, seed=9, scale=2.0)
     x, y = data.train_batch(41)
-    files, mean = data.files["train"], data._offset
+    files, mean = data.files["train"], data._normaliser.offset
     moves = draw(9, 41, torch.arange(8), (36, 60), 0.1)
     for j in range(8):
         p = 41 * 8 + j
@@ -309,7 +309,7 @@ def test_what_workers_need_can_be_sent_to_them(embedded: Path) -> None:
     """Python 3.14 starts them anew instead of copying this process."""
     data = module(embedded)
     sent = pickle.loads(pickle.dumps(data.train_dataloader().dataset))
-    assert torch.equal(sent[3][0], data._share(0, 1)(3)[0])
+    assert torch.equal(sent[3][0], data.share(0, 1)(3)[0])
     (tested,) = data.val_dataloader()
     assert len(pickle.loads(pickle.dumps(tested.dataset))[0][1]) == 60
 
@@ -359,7 +359,7 @@ def test_centre_crops_of_every_image_once(embedded: Path, workers: int) -> None:
         x[rank::7] = torch.cat([images for images, _ in part])
     images = [tensor(Image.open(data.files["test"].path(i))) for i in range(60)]
     crops = torch.stack([centre_crop(resize_shorter(image, 40), 32) for image in images])
-    torch.testing.assert_close(x, crops.float() - data._offset)
+    torch.testing.assert_close(x, crops.float() - data._normaliser.offset)
     labels = torch.cat([y for _, y in data.test_batches()])
     assert torch.equal(labels, torch.arange(10).repeat_interleave(6))
 
@@ -397,9 +397,10 @@ def test_channels_by_hand(embedded: Path) -> None:
 def test_images_of_another_size_lose_the_mean_colour(embedded: Path) -> None:
     data = module(embedded, scale=3.0)
     x = torch.randint(0, 256, (2, 3, 33, 47), dtype=torch.uint8)
-    colour = data._offset.mean((1, 2)).view(3, 1, 1)
+    colour = data._normaliser.offset.mean((1, 2)).view(3, 1, 1)
     torch.testing.assert_close(data.normalise(x), (x.float() - colour) / 3)
-    torch.testing.assert_close(data.normalise(x[:, :, :32, :32]), (x[:, :, :32, :32].float() - data._offset) / 3)
+    x = x[:, :, :32, :32]
+    torch.testing.assert_close(data.normalise(x), (x.float() - data._normaliser.offset) / 3)
 
 
 # The mean image
@@ -413,17 +414,18 @@ def test_the_mean_image_by_hand_and_from_the_cache(
     data = module(embedded, **given)
     files = data.files["train"]
     crops = [centre_crop(resize_shorter(read_image(files.path(i)), 40), 32) for i in range(6)]
-    np.testing.assert_allclose(data._offset.numpy(), torch.stack(crops).double().mean(0).numpy(), rtol=1e-6)
+    np.testing.assert_allclose(data._normaliser.offset.numpy(), torch.stack(crops).double().mean(0).numpy(), rtol=1e-6)
     (kept,) = (tmp_path / "kept").iterdir()
     assert re.fullmatch(r"mean-[0-9a-f]{16}\.npy", kept.name)
     np.save(kept, np.full((3, 32, 32), 7, dtype=np.float32))
-    assert module(embedded, **given)._offset.unique().tolist() == [7]  # read, not computed
+    assert module(embedded, **given)._normaliser.offset.unique().tolist() == [7]  # read, not computed
     kept.write_bytes(kept.read_bytes()[:50])
-    torch.testing.assert_close(module(embedded, **given)._offset, data._offset)  # damaged: computed anew
+    anew = module(embedded, **given)._normaliser.offset  # the file is damaged
+    torch.testing.assert_close(anew, data._normaliser.offset)
     module(embedded, **given, validation=1)
     assert len(list((tmp_path / "kept").iterdir())) == 2  # another training set
     monkeypatch.setattr(mean_module, "SAMPLE", 2)
-    sampled = module(embedded, **given)._offset
+    sampled = module(embedded, **given)._normaliser.offset
     pair = [crops[i] for i in epoch_order(mean_module.SAMPLE_KEY, 0, 6)[:2].tolist()]
     np.testing.assert_allclose(sampled.numpy(), torch.stack(pair).double().mean(0).numpy(), rtol=1e-6)
 

@@ -35,7 +35,7 @@ def write(root: Path, name: str, content: Any) -> Path:
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
-    assert speed.ratio([2.0, 4.0, 9.0], [1.0, 1.0, 3.0]) == (3.0, 2.0, 4.0)
+    assert speed.ratios([2.0, 4.0, 9.0], [1.0, 1.0, 3.0]) == [2.0, 4.0, 3.0]
 
 
 def test_the_step_is_held_against_the_better_usual_loop(benches: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,7 +158,7 @@ def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ima
 
 
 def view(data: ImageNet) -> float:
-    ours, theirs, share = count(), count(), data._share(0, 1)
+    ours, theirs, share = count(), count(), data.share(0, 1)
     return in_turns(lambda: share(next(ours)), lambda: bench_data.reference_batch(data, next(theirs)))
 
 
@@ -184,6 +184,6 @@ def test_shards_that_are_resized_where_they_are_cut_would_be_seen(photographs: I
 
 
 def cutting(stored: ImageNet, files: ImageNet) -> float:
-    ours, theirs, cut, decoded = count(), count(), stored._share(0, 1), files._share(0, 1)
+    ours, theirs, cut, decoded = count(), count(), stored.share(0, 1), files.share(0, 1)
     images = stored.batch_size / files.batch_size
     return images * in_turns(lambda: cut(next(ours)), lambda: decoded(next(theirs)))

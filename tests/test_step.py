@@ -13,10 +13,11 @@ from torch.utils._pytree import tree_leaves
 
 from reproduce import checkpoint, step
 from reproduce.callbacks import Keeper
-from reproduce.classifier import SGD, Sums
+from reproduce.classifier import SGD
 from reproduce.config import Run
 from reproduce.launch import train_all
 from reproduce.step import WARM_UP, CapturedStep, EagerStep, Work
+from reproduce.sums import Sums
 from tests.test_train import break_at, curve, result
 
 Make = Callable[..., Run]

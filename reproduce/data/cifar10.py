@@ -1,9 +1,7 @@
 """CIFAR-10 behind one LightningDataModule: three sources, one keyed stream of augmented batches, exact test batches."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -11,71 +9,32 @@ from torch.utils.data import DataLoader
 from reproduce.data import augment
 from reproduce.data.folder import read_folder
 from reproduce.data.images import Images
-from reproduce.data.keyed import epoch_order
+from reproduce.data.module import KeyedData
 from reproduce.data.official import download_official, read_official
 from reproduce.data.stream import Batch, Stream, next_multiple
 from reproduce.data.synthetic import read_synthetic
-from reproduce.errors import UserError
 
 READERS = {"official": read_official, "folder": read_folder, "synthetic": read_synthetic}
 OFFICIAL_SIZES = (50_000, 10_000)
 WINDOW = 100  # the warm-up of ResNet-110 is decided at multiples of 100 iterations: no loader item crosses one
-TEST_BATCH = 1000
-SPLIT_KEY = 0x45_000  # key of the training/validation split, the same for every seed and source
 
 
-class Cifar10(L.LightningDataModule):
-    """The images, and the batch of any iteration as a function of (seed, iteration).
+class Cifar10(KeyedData):
+    """Images in memory; a loader item is a few iteration numbers, of which the device makes the batches.
 
-    A loader item is a handful of iteration numbers; batches are made on the device, where the whole set lies as uint8.
-
-    Set before use: `start_iteration` (where the next training loader begins) and `channels_last` (memory layout of x).
-    After `setup`: train_images, train_labels, test_images, test_labels, validation_images and validation_labels (empty
-    without a validation split), classes, description, fingerprint, is_official, n_train, n_test.
+    After `setup` also: train_images, test_images, validation_images (uint8) and validation_labels; the last two are
+    empty without a validation split (5000: the paper's 45k/5k).
 
     Args:
-        source: official | folder | synthetic.
-        root: where the data lies (official, folder).
-        batch_size: of one iteration, over all processes.
-        normalize: "per-pixel-mean" subtracts the mean image of the training split from raw pixels 0-255 and divides by
-            `scale`; "channels" is (pixel / 255 - mean) / std.
-        validation: images held out of the training set (5000: the paper's 45k/5k split), chosen by a fixed key.
-        subset: first k images per class, of both sets; 0: all.
-        test_every: iterations between tests; a training loader ends there.
         chunk: iterations per loader item, at most.
     """
 
-    def __init__(
-        self,
-        *,
-        source: str,
-        root: str,
-        batch_size: int,
-        seed: int,
-        iterations: int,
-        normalize: str = "per-pixel-mean",
-        mean: tuple[float, float, float] | None = None,
-        std: tuple[float, float, float] | None = None,
-        scale: float = 1.0,
-        validation: int = 0,
-        subset: int = 0,
-        test_every: int = 1000,
-        chunk: int = 1,
-        channels_last: bool = False,
-    ) -> None:
-        super().__init__()
-        if source not in READERS:
-            raise UserError(f"data.source: {source!r} is not one of {', '.join(READERS)}")
-        if normalize not in ("per-pixel-mean", "channels"):
-            raise UserError(f"data.normalize: {normalize!r} is not one of per-pixel-mean, channels")
-        if normalize == "channels" and (mean is None or std is None):
-            raise UserError("data.mean, data.std: three numbers each are needed for data.normalize=channels")
-        self.source, self.root, self.validation, self.subset = source, root, validation, subset
-        self.batch_size, self.seed, self.iterations = batch_size, seed, iterations
-        self.normalize, self.mean, self.std, self.scale = normalize, mean, std, scale
-        self.test_every, self.chunk, self.channels_last = test_every, chunk, channels_last
-        self.start_iteration = 0
-        self.fingerprint = ""
+    split_key = 0x45_000
+    test_size = 1000
+
+    def __init__(self, *, chunk: int = 1, **common: Any) -> None:
+        super().__init__(**common)
+        self.chunk = chunk
 
     # The images
 
@@ -93,38 +52,21 @@ class Cifar10(L.LightningDataModule):
         images = images.subset(self.subset) if self.subset else images
         self.classes, self.description = images.classes, images.description
         self.test_images, self.test_labels = images.test_images, images.test_labels
-        self._split(images)
-        self._offset, self._divisor = self._normalization()
+        self._hold_out(images)
+        self._offset, self._divisor = self._normalization(self._mean_image)
         train = self.train_images, self.train_labels, self._offset, self._divisor
         self._stream = Stream(*train, batch_size=self.batch_size, seed=self.seed)
         self.fingerprint = images.fingerprint()
 
-    def _split(self, images: Images) -> None:
-        """Hold out the first of a permutation under a fixed key: class-blind also where files are sorted by class."""
-        n = len(images.train_labels)
-        if not 0 <= self.validation < n:
-            raise UserError(f"data.validation: {self.validation} is not in 0..{n - 1} (there are {n} training images)")
-        order = epoch_order(SPLIT_KEY, 0, n)
-        held_out, kept = (part.sort().values for part in (order[: self.validation], order[self.validation :]))
+    def _hold_out(self, images: Images) -> None:
+        kept, held_out = self._split(len(images.train_labels))
         self.validation_images, self.validation_labels = images.train_images[held_out], images.train_labels[held_out]
         self.train_images, self.train_labels = images.train_images[kept], images.train_labels[kept]
 
-    def _normalization(self) -> Batch:
-        """Offset [3, 32, 32] or [3, 1, 1] and divisor [3, 1, 1], both for raw pixels 0-255."""
-        if self.normalize == "per-pixel-mean":
-            total = self.train_images.sum(0, dtype=torch.int64)  # exact, whatever the number of threads
-            return (total.double() / self.n_train).float(), torch.full((3, 1, 1), self.scale)
-        offset, divisor = 255 * torch.tensor([self.mean, self.std], dtype=torch.float64)
-        return offset.float().view(3, 1, 1), divisor.float().view(3, 1, 1)
-
-    @property
-    def n_train(self) -> int:
-        """Training images, without the validation images."""
-        return len(self.train_labels)
-
-    @property
-    def n_test(self) -> int:
-        return len(self.test_labels)
+    def _mean_image(self) -> Tensor:
+        """Of the images that are trained on: float32 [3, 32, 32]."""
+        total = self.train_images.sum(0, dtype=torch.int64)  # exact, whatever the number of threads
+        return (total.double() / self.n_train).float()
 
     # Batches as plain functions
 
@@ -142,29 +84,16 @@ class Cifar10(L.LightningDataModule):
     ) -> list[Batch]:
         """The batches of consecutive iterations [k], made in one go: a list of k pairs as `train_batch` gives them."""
         pairs = self._stream.batches(iterations, rank, world, self._device(device))
-        return [(self._layout(x), y) for x, y in pairs]
-
-    def test_batches(
-        self,
-        device: torch.device | str | None = None,
-        rank: int = 0,
-        world: int = 1,
-        size: int = TEST_BATCH,
-        split: str = "test",
-    ) -> Iterator[Batch]:
-        """This rank's test or validation images, single view, `size` at a time: x float32 [·, 3, 32, 32], y [·]."""
-        device = self._device(device)
-        for images, labels in self._shard(rank, world, size, split):
-            yield self._test_batch(images, labels, device)
+        return [(x.contiguous(memory_format=self.layout), y) for x, y in pairs]
 
     # Batches under Lightning's Trainer (with use_distributed_sampler=False)
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Iteration numbers from `start_iteration` to the next multiple of `test_every`, or to `iterations`."""
-        end = min(next_multiple(self.start_iteration, self.test_every), self.iterations)
-        items, i = [], self.start_iteration
-        while i < end:
-            stop = min(i + self.chunk, next_multiple(i, WINDOW), end)
+        coming, items = self._coming(), []
+        i = coming.start
+        while i < coming.stop:
+            stop = min(i + self.chunk, next_multiple(i, WINDOW), coming.stop)
             items.append(torch.arange(i, stop))
             i = stop
         return _loader(items)
@@ -175,39 +104,27 @@ class Cifar10(L.LightningDataModule):
         Of the test set, and by a second loader of the images held out of the training set where there are any.
         """
         splits = ["test", "validation"] if self.validation else ["test"]
-        return [_loader(self._shard(*self._place(), split=split)) for split in splits]
+        return [_loader(self._test_share(*self._place(), split, self.test_size)) for split in splits]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Iteration numbers become a list of training batches; uint8 test images become a normalised test batch."""
         if isinstance(batch, Tensor):
             return self.train_batches(batch, *self._place(), device)
-        images, labels = batch
-        return self._test_batch(images, labels, device)
+        return self._test_batch(batch, device)
 
     # Parts
 
-    def _shard(self, rank: int, world: int, size: int = TEST_BATCH, split: str = "test") -> list[Batch]:
-        """Images rank, rank + world, ... of a split, in as many batches on every rank as the largest shard needs."""
+    def _test_share(self, rank: int, world: int, split: str, size: int) -> list[Batch]:
         images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
         largest = -(-len(labels) // world)
         images, labels = images[rank::world], labels[rank::world]
         return [(images[i : i + size], labels[i : i + size]) for i in range(0, largest, size)]
 
-    def _test_batch(self, images: Tensor, labels: Tensor, device: torch.device) -> Batch:
+    def _test_batch(self, batch: Batch, device: torch.device) -> Batch:
+        images, labels = batch
         offset, divisor = self._offset.to(device), self._divisor.to(device)
-        return self._layout(augment.normalize(images.to(device), offset, divisor)), labels.to(device)
-
-    def _layout(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-
-    def _place(self) -> tuple[int, int]:
-        """(rank, world) of this process."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def _device(self, device: torch.device | str | None) -> torch.device:
-        if device is None:
-            return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        return torch.device(device)
+        x = augment.normalize(images.to(device), offset, divisor)
+        return x.contiguous(memory_format=self.layout), labels.to(device)
 
 
 def _sizes(images: Images) -> tuple[int, int]:

@@ -55,11 +55,11 @@ def _resample(pixels: Tensor, crop: int, begins: Tensor, sizes: Tensor, scale: T
     begins, sizes, scale, flip = (part.to(device, non_blocking=True) for part in (begins, sizes, scale, flip))
     row, column = torch.arange(height, device=device)[:, None], torch.arange(3 * width, device=device)
     place = begins[:, None, None] + 3 * sizes[:, 1, None, None] * row + column  # beyond a cut's edge: weighed with 0
-    number = torch.half if device.type == "cuda" else torch.float  # both hold 0..255 exactly
-    x = pixels[place.clamp_(max=len(pixels) - 1)].view(-1, height, width, 3).to(number)
+    dtype = torch.half if device.type == "cuda" else torch.float  # both hold 0..255 exactly
+    x = pixels[place.clamp_(max=len(pixels) - 1)].view(-1, height, width, 3).to(dtype)
     down, across = (_weights(sizes[:, axis], scale, n, crop) for axis, n in ((0, height), (1, width)))
     across = torch.where(flip[:, None, None], across.flip(1), across)
-    resized = torch.einsum("biy,byxc,bjx->bcij", down.to(number), x, across.to(number))
+    resized = torch.einsum("biy,byxc,bjx->bcij", down.to(dtype), x, across.to(dtype))
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 

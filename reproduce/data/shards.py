@@ -126,6 +126,19 @@ class FromShards:
         return self.shards.image(int(self.place[index]))
 
 
+def training_reader(files: Files, whole: Tree, side: int, folder: Path | None, check: bool) -> Reader:
+    """How training images are read: from their files, or with a `side` from the shards of the whole listing.
+
+    Raises UserError where the shards are to be checked and one cannot be used.
+    """
+    if not (side and len(files)):
+        return FromFiles(files)
+    shards = shards_of(whole.classes, whole.train, side, folder)
+    if check:
+        shards.check()
+    return FromShards(shards, place_in(whole.train, files))
+
+
 def place_in(listing: Files, files: Files) -> np.ndarray:
     """Where each of the files stands in a listing that holds them all: int64 [n]."""
     order = np.argsort(listing.names)

@@ -32,7 +32,7 @@ class TrainingShare:
     shorter_side: tuple[int, int]
     colour_noise: float
     crop: int
-    channels_last: bool
+    layout: torch.memory_format
     rank: int
     world: int
     cut: bool = False
@@ -46,8 +46,7 @@ class TrainingShare:
         return x, self.labels[index], moves.colour
 
     def _crops(self, index: Tensor, moves: Moves) -> Tensor:
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        x = torch.empty(len(index), 3, self.crop, self.crop, dtype=torch.uint8, memory_format=layout)
+        x = torch.empty(len(index), 3, self.crop, self.crop, dtype=torch.uint8, memory_format=self.layout)
         for k, (i, side, down, across) in enumerate(self._drawn(index, moves)):
             view = training_crop(self._image(i, side, down), side, down, across, self.crop)
             x[k] = view.flip(2) if moves.flip[k] else view

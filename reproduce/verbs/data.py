@@ -1,0 +1,43 @@
+"""Verbs on an ImageNet folder: making it, checking it, decoding it once."""
+
+import argparse
+from pathlib import Path
+
+from reproduce.errors import UserError
+
+
+def prepare_imagenet(args: argparse.Namespace) -> int:
+    from reproduce.data.check import check
+    from reproduce.data.prepare import prepare
+    from reproduce.record import cores
+
+    root = _named(args, "root", "DATA")
+    prepare(root, _named(args, "tars", "TARS"), args.labels, args.md5)
+    return check(root, False, cores())
+
+
+def imagenet_shards(args: argparse.Namespace) -> int:
+    from reproduce.data.predecode import predecode
+    from reproduce.record import cores
+
+    if not 32 <= args.side <= 4096:
+        raise UserError(f"{args.verb}: --side {args.side} is not between 32 and 4096 (make ... SIDE=480)")
+    shards = predecode(_named(args, "root", "DATA"), args.side, args.shards, cores())
+    words = f"data.predecoded={args.side}" + (f" data.shards={shards.folder}" if args.shards else "")
+    print(f"{shards.folder}: {shards.n:,} images in {len(shards):,} shards; to train from them: {words}")
+    return 0
+
+
+def check_data(args: argparse.Namespace) -> int:
+    from reproduce.data.check import check
+    from reproduce.record import cores
+
+    return check(_named(args, "root", "DATA"), args.decode, cores())
+
+
+def _named(args: argparse.Namespace, option: str, variable: str) -> Path:
+    """The folder that an option names. Errors: UserError where it is not given."""
+    folder = getattr(args, option)
+    if folder is None:
+        raise UserError(f"{args.verb}: name the folder: --{option} FOLDER (make ... {variable}=FOLDER)")
+    return Path(folder).expanduser()

@@ -1,0 +1,27 @@
+"""Verbs that carry results elsewhere: weights as files, results as runs, views and a report of W&B."""
+
+import argparse
+
+from reproduce.verbs.selection import selected, words
+
+
+def export(args: argparse.Namespace) -> int:
+    from reproduce.export import export
+
+    for run in selected(args, all_seeds=True):
+        print(export(run))
+    return 0
+
+
+def dashboard(args: argparse.Namespace) -> int:
+    from reproduce import dashboards
+
+    _, overrides = words(args)
+    seeds = [args.seed] if args.seed is not None else range(args.seeds) if args.seeds else None
+    return dashboards.dashboard(args.profile, overrides, seeds, args.artefacts, args.out)
+
+
+def wandb_publish(args: argparse.Namespace) -> int:
+    from reproduce.publish import publish
+
+    return publish(args.profile, args.runs, args.wandb)

@@ -1,0 +1,93 @@
+"""Verbs that measure trained nets: errors on the test images, and layer responses."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reproduce.errors import UserError
+from reproduce.verbs.selection import emit, selected, words
+
+if TYPE_CHECKING:
+    from reproduce.config import Run
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    from reproduce.evaluate import evaluate, launch
+
+    runs = _with_eval(selected(args, all_seeds=args.weights is None))
+    fabric = launch(runs[0].config)
+    for run in runs:
+        found = evaluate(run, args.weights, args.protocol, fabric)
+        if fabric.is_global_zero:
+            emit(args, found, f"{run.name} seed {run.seed}: {_errors(found)}")
+    return 0
+
+
+def _with_eval(runs: "Sequence[Run]") -> "list[Run]":
+    """The runs under the eval.* values given, in the folder of their training: testing does not move weights."""
+    from reproduce import config
+
+    found = []
+    for run in runs:
+        training = [item for item in run.overrides if not item.startswith("eval.")]
+        trained = config.resolve(run.name, run.base_profile, training, run.seed)
+        found.append(replace(trained, config=replace(trained.config, eval=run.config.eval)))
+    return found
+
+
+def ensemble(args: argparse.Namespace) -> int:
+    from reproduce import config
+    from reproduce.ensemble import ensemble
+    from reproduce.evaluate import launch
+
+    names, overrides = words(args)
+    pairs = [name.partition(":") for name in names]
+    if not pairs:
+        raise UserError("ensemble: name at least one RUN or RUN:FILE; `python -m reproduce runs` lists the runs")
+    seeds = range(args.seeds) if args.seeds else [args.seed or 0]
+    runs = [(seed, name, Path(file) if file else None) for name, _, file in pairs for seed in seeds]
+    members = [(config.resolve(name, args.profile, overrides, seed), file) for seed, name, file in runs]
+    fabric = launch(members[0][0].config)
+    found = ensemble(members, args.protocol, fabric)
+    if fabric.is_global_zero:
+        emit(args, found, f"{found['ensemble']}: {_errors(found)}")
+    return 0
+
+
+def published(args: argparse.Namespace) -> int:
+    from reproduce import config
+    from reproduce.evaluate import launch
+    from reproduce.torchvision_weights import WEIGHTS, config_run, evaluate_published
+
+    names, overrides = words(args)
+    models = names or list(WEIGHTS)
+    for model in models:
+        if model not in WEIGHTS:
+            raise UserError(f"published: {model} is not one of {', '.join(WEIGHTS)}")
+    profile = config.profile_name(args.profile, overrides, "imagenet")
+    runs = [config_run(WEIGHTS[model], args.profile, tuple(overrides)) for model in models]
+    fabric = launch(runs[0].config)
+    for model, run in zip(models, runs, strict=True):
+        found = evaluate_published(WEIGHTS[model], args.weights, run, profile, args.protocol, fabric)
+        if fabric.is_global_zero:
+            emit(args, found, f"{found['name']}: {_errors(found)}")
+    return 0
+
+
+def _errors(found: dict[str, Any]) -> str:
+    errors = f"error {found['top1_error']:.2f} %"
+    if "top5_error" in found:
+        errors = f"top-1 {errors}, top-5 error {found['top5_error']:.2f} %, {found['protocol']}"
+    return f"{errors} on {found['n']:,} test images ({found['data']['description']})"
+
+
+def responses(args: argparse.Namespace) -> int:
+    from reproduce.responses import responses
+
+    for run in selected(args, all_seeds=False):
+        values = responses(run, args.weights)
+        text = f"{run.name} seed {run.seed}: std of {len(values)} layers, mean {sum(values) / len(values):.3f}"
+        emit(args, {"run": run.name, "std": values}, text)
+    return 0

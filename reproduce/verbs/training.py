@@ -1,0 +1,72 @@
+"""Verbs of training: is there room for it, what would it take, do it, and how far is it?"""
+
+import argparse
+from pathlib import Path
+
+from reproduce.errors import UserError
+from reproduce.verbs.selection import resolved, selected, words
+
+
+def doctor(args: argparse.Namespace) -> int:
+    from reproduce.doctor import diagnose, report
+
+    if not args.words:
+        return report(diagnose())
+    found = diagnose("cuda" if "execution.accelerator=gpu" in args.words else None)
+    if any(finding.level == "error" for finding in found):
+        return report(found)  # what is needed cannot be counted without the packages
+    from reproduce.needs import findings
+
+    return report(found + findings(selected(args, all_seeds=True)))
+
+
+def plan(args: argparse.Namespace) -> int:
+    from reproduce.plan import plan
+
+    print(plan(selected(args, all_seeds=True)))
+    return 0
+
+
+def train(args: argparse.Namespace) -> int:
+    from reproduce.launch import train_all
+
+    return train_all(selected(args, all_seeds=True))
+
+
+def submit(args: argparse.Namespace) -> int:
+    from reproduce.submit import Resources, submit
+
+    resources = Resources(args.partition, args.hours, args.cpus, tuple(args.sbatch.split()))
+    submit(selected(args, all_seeds=True), resources, args.cluster, args.dry_run)
+    return 0
+
+
+def status(args: argparse.Namespace) -> int:
+    """A table, and report/status.html. Runs that are named, or all of them."""
+    import time
+
+    from reproduce import status
+    from reproduce.record import write_bytes
+    from reproduce.status_page import page
+
+    names, overrides = words(args)
+    runs, now = resolved(args, names or _runs_of(args.profile), overrides, all_seeds=True), time.time()
+    found = status.states(runs, now)
+    print(status.text(found))
+    path = Path("report") / "status.html"
+    write_bytes(path, page(found, runs[0].profile, now).encode())
+    print(f"page: {path}")
+    return 0
+
+
+def _runs_of(profile: str) -> list[str]:
+    """The runs that a profile is made for: those of the recipes it says something about, all where it says nothing."""
+    from reproduce import config
+
+    made: dict[str, bool] = {}
+    for recipe in dict.fromkeys(map(config.recipe_of, config.runs())):
+        try:
+            made[recipe] = bool(config.profile_layer(profile, recipe))
+        except UserError:
+            made[recipe] = False
+    return [name for name in config.runs() if made[config.recipe_of(name)]] or list(config.runs())
