@@ -1,8 +1,9 @@
-"""`python -m paper_tables VERB`, as `parser` below lists them. Exit code 0 done, 1 failed, 2 bad input."""
+"""`python -m paper_tables VERB`, as `parser` below lists them. Exit code 0 done, 1 failed, 2 bad input, 130 Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from dataclasses import replace
@@ -73,6 +74,8 @@ def main(argv: list[str] | None = None) -> int:
         text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         print("python -m paper_tables:", " ".join(text.split()), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def _end_output() -> None:
@@ -233,4 +236,6 @@ def _set(word: str, root: Path, registry: Registry) -> tuple[Path, str]:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no letter for the sign of plus or minus
     sys.exit(main())

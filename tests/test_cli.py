@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reproduce.__main__ import main
+from paper_tables.__main__ import main as tables
+from reproduce.__main__ import ALONE, main
 from reproduce.display import duration, sentence
 from tests.test_make import clean_environment
 
@@ -118,3 +119,20 @@ def test_output_that_cannot_be_written_is_one_line_and_no_reader_is_none(
     left.stdout.close()
     assert left.stderr.read() == ""
     assert left.wait() == (141 if words[0] == "reproduce" else 0)
+
+
+def test_a_terminal_of_few_letters_gets_the_headline() -> None:
+    command = [sys.executable, "-m", "paper_tables", "headline", "--profile", "short-folder"]
+    done = subprocess.run(command, cwd=ROOT, env=clean_environment(PYTHONIOENCODING="ascii"), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"9.7 \\xb1 0.1" in done.stdout
+
+
+def test_ctrl_c_is_130_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(ALONE, "runs", (pressed, ""))
+    assert main(["runs"]) == 130
+    monkeypatch.setattr("paper_tables.__main__._check", pressed)
+    assert tables(["check"]) == 130
