@@ -60,14 +60,22 @@ as-it-is:
 
 # ---- How the stages are called ----
 
+# Only the last stages would refuse these, after all the training.
+one_of = $(if $(and $($(1)),$(if $(filter 1,$(words $($(1)))),$(filter-out $(2),$($(1))),more)),$(error $(1)=$($(1)): is not one of $(2)))
+$(call one_of,BN,moving recomputed)
+$(call one_of,PALETTE,safe paper)
+
+# $(call quoted,VALUE): one word for the shell, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
+
 REPRODUCE = $(PYTHON) -m reproduce
 PAPER     = $(PYTHON) -m paper_tables
 RECIPE    = $(if $(PRECISION),train.precision=$(PRECISION)) $(SET)
-EXECUTION = $(if $(DATA),data.root='$(DATA)') $(if $(SHARDS),data.shards='$(SHARDS)') $(if $(GPUS),execution.devices=$(GPUS)) $(if $(NODES),execution.nodes=$(NODES)) \
+EXECUTION = $(if $(DATA),data.root=$(call quoted,$(DATA))) $(if $(SHARDS),data.shards=$(call quoted,$(SHARDS))) $(if $(GPUS),execution.devices=$(GPUS)) $(if $(NODES),execution.nodes=$(NODES)) \
             $(if $(JOBS),execution.jobs=$(JOBS)) $(if $(WANDB),execution.wandb=$(WANDB))
 OPTIONS   = $(strip --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(EXECUTION) $(RECIPE))
-JOB       = $(strip $(if $(PARTITION),--partition '$(PARTITION)') $(if $(HOURS),--hours $(HOURS)) $(if $(CPUS),--cpus $(CPUS)) \
-            $(if $(SLURM_ARGS),--sbatch='$(SLURM_ARGS)') $(if $(filter-out 0,$(DRY_RUN)),--dry-run))
+JOB       = $(strip $(if $(PARTITION),--partition $(call quoted,$(PARTITION))) $(if $(HOURS),--hours $(HOURS)) $(if $(CPUS),--cpus $(CPUS)) \
+            $(if $(SLURM_ARGS),--sbatch=$(call quoted,$(SLURM_ARGS))) $(if $(filter-out 0,$(DRY_RUN)),--dry-run))
 # The results folder: the profile's, or <profile>+<hash8> once a recipe value is given.
 FOLDER    = $(if $(strip $(RECIPE)),$$($(REPRODUCE) profile-name $$runs --profile $(PROFILE) $(strip $(RECIPE))),$(PROFILE))
 
@@ -93,7 +101,7 @@ measure = $(firstword $(subst :, ,$(1))) $(2) $(OPTIONS) $(if $(findstring :,$(1
 
 # $(call published,MODELS,PROTOCOL,ARTEFACT): published weights under a protocol, then the page.
 define published
-@$(REPRODUCE) published $(1) --weights '$(WEIGHTS)' --protocol $(2) $(strip --profile $(PROFILE) $(EXECUTION) $(RECIPE)) && \
+@$(REPRODUCE) published $(1) --weights $(call quoted,$(WEIGHTS)) --protocol $(2) $(strip --profile $(PROFILE) $(EXECUTION) $(RECIPE)) && \
 runs=$$($(PAPER) runs $(3)) && $(call render,$(3))
 endef
 
@@ -120,16 +128,16 @@ footnotes-cifar:     ## Footnote 5 (a claim): ResNet-110 without warm-up
 
 ##@ ImageNet: the data
 imagenet-prepare: $(INSTALLED) ## Official archives in TARS -> train/ and val/ in DATA; continues what was begun
-	@$(REPRODUCE) prepare-imagenet $(if $(DATA),--root '$(DATA)') $(if $(TARS),--tars '$(TARS)') \
-	  $(if $(LABELS),--labels '$(LABELS)') $(if $(filter-out 0,$(MD5)),--md5)
+	@$(REPRODUCE) prepare-imagenet $(if $(DATA),--root $(call quoted,$(DATA))) $(if $(TARS),--tars $(call quoted,$(TARS))) \
+	  $(if $(LABELS),--labels $(call quoted,$(LABELS))) $(if $(filter-out 0,$(MD5)),--md5)
 imagenet-shards: $(INSTALLED) ## Training images of DATA decoded once -> SHARDS, with shorter sides of at most SIDE; continues what was begun
-	@$(REPRODUCE) imagenet-shards $(if $(DATA),--root '$(DATA)') $(if $(SIDE),--side $(SIDE)) $(if $(SHARDS),--shards '$(SHARDS)')
+	@$(REPRODUCE) imagenet-shards $(if $(DATA),--root $(call quoted,$(DATA))) $(if $(SIDE),--side $(SIDE)) $(if $(SHARDS),--shards $(call quoted,$(SHARDS)))
 check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? With DECODE=1, can every image be decoded?
-	@$(REPRODUCE) check-data $(if $(DATA),--root '$(DATA)') $(if $(filter-out 0,$(DECODE)),--decode)
+	@$(REPRODUCE) check-data $(if $(DATA),--root $(call quoted,$(DATA))) $(if $(filter-out 0,$(DECODE)),--decode)
 bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, from files and shards, against torchvision's pipeline
-	@$(REPRODUCE) bench-data $(if $(IMAGES),--images '$(IMAGES)') && $(PAPER) speed loader
+	@$(REPRODUCE) bench-data $(if $(IMAGES),--images $(call quoted,$(IMAGES))) && $(PAPER) speed loader
 bench-imagenet: $(INSTALLED) ## Images per second of ImageNet training, from memory beside a bare loop and through the loader
-	@$(REPRODUCE) bench-imagenet $(if $(DATA),--root '$(DATA)') && $(PAPER) speed imagenet
+	@$(REPRODUCE) bench-imagenet $(if $(DATA),--root $(call quoted,$(DATA))) && $(PAPER) speed imagenet
 
 ##@ ImageNet: train what is missing, evaluate, then render
 table2:              ## Table 2: plain nets and ResNets of 18 and 34 layers, 10-crop
@@ -163,7 +171,7 @@ report: $(INSTALLED) ## Every table and figure of PROFILE, from results/
 check: $(INSTALLED)  ## Measured against the paper, within tolerance, and every claim; fails where one fails
 	@folder=$(FOLDER) || exit; $(PAPER) check --profile "$$folder"
 compare: $(INSTALLED) ## RUNS="a b" of PROFILE, or A=results/short B=results/paper: errors, curves, configuration side by side
-	@$(if $(RUNS),folder=$(FOLDER) || exit; $(PAPER) compare $(RUNS) --profile "$$folder",$(if $(and $(A),$(B)),$(PAPER) compare '$(A)' '$(B)', \
+	@$(if $(RUNS),folder=$(FOLDER) || exit; $(PAPER) compare $(RUNS) --profile "$$folder",$(if $(and $(A),$(B)),$(PAPER) compare $(call quoted,$(A)) $(call quoted,$(B)), \
 	  echo 'compare: name RUNS="a b", or A=results/short B=results/paper' >&2; exit 2))$(PAINT)
 plan: $(INSTALLED)   ## What all trainings of the paper would take: runs, hours, disk
 	@runs=$$($(REPRODUCE) runs) || exit; $(REPRODUCE) plan $$runs $(OPTIONS)

@@ -1,8 +1,9 @@
-"""`python -m paper_tables VERB`, as `parser` below lists them. Exit code 0 done, 1 failed, 2 bad input."""
+"""`python -m paper_tables VERB`, as `parser` below lists them. Exit code 0 done, 1 failed, 2 bad input, 130 Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from dataclasses import replace
@@ -58,15 +59,30 @@ def main(argv: list[str] | None = None) -> int:
     verbs = {"runs": _runs, "render": _render, "check": _check, "headline": _headline, "readme": _readme}
     verbs |= {"speed": _speed, "bench": _bench, "compare": _compare, "artefacts": _artefacts}
     try:
-        return verbs[options.verb](options)
+        code = verbs[options.verb](options)
+        print(end="", flush=True)  # what cannot be written is to be known here
+        return code
     except UserError as error:
         print(f"python -m paper_tables: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        raise  # the reader of our output has left; see the end of this file
+    except BrokenPipeError:  # `... | head`: the reader has seen enough
+        _end_output()
+        return 0
     except OSError as error:
-        print(f"python -m paper_tables: {error.filename}: {error.strerror}", file=sys.stderr)
+        _end_output()
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print("python -m paper_tables:", " ".join(text.split()), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _end_output() -> None:
+    """Print what is still held back; where that fails drop it, else Python tries again at its end and complains."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _runs(options: argparse.Namespace) -> int:
@@ -184,6 +200,10 @@ def _compare(options: argparse.Namespace) -> int:
         made = comparison.of_runs(words, found, registry)
     else:
         pair = words if len(words) > 1 else [options.profile, *words]
+        runs = [word for word in words if word in registry.nets]
+        if runs and len(words) > 1:
+            strange = next(word for word in words if word not in registry.nets)
+            raise UserError(f"compare {strange}: no such run, and {runs[0]} is one; name runs, or two sets of results")
         if len(pair) != 2 or any(word in registry.nets for word in pair):
             raise UserError("compare: name runs, or two sets of results (a profile or its folder), not both")
         a, b = (results.read(*_set(word, options.results, registry)) for word in pair)
@@ -215,10 +235,6 @@ def _set(word: str, root: Path, registry: Registry) -> tuple[Path, str]:
 
 
 if __name__ == "__main__":
-    try:
-        code = main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # `... | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no letter for the sign of plus or minus
+    sys.exit(main())

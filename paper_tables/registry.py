@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,6 +133,8 @@ class Registry:
 
     def check_profile(self, profile: str, results: Path) -> str:
         """The profile if it is built in, of the form <profile>+<hash8>, or has results. Raises UserError otherwise."""
+        if os.path.lexists(results) and not results.is_dir():  # none at all is a place where nothing was run
+            raise UserError(f"{results}: no folder of results; name one (--results), or move it away")
         base, plus, digest = profile.partition("+")
         if base in self.profiles and (not plus or re.fullmatch(r"[0-9a-f]{8}", digest)):
             return profile

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -129,11 +130,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 1 a run failed, 2 the user's input is wrong (one line says why), 130 and 143 for a signal."""
+    """Exit codes: 0 done, 1 a run or a write failed, 2 the user's input is wrong (one line says why), 130, 141 and 143
+    for a signal."""
     try:
         args = parse(argv)
         command, _ = (ON_RUNS | ALONE)[args.verb]
-        return command(args)
+        code = command(args)
+        print(end="", flush=True)  # what cannot be written is to be known here
+        return code
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -143,8 +147,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise  # a mistake of ours
         print(f"{package} is not installed: {CURE}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `... | head`: the reader has seen enough; what was still to be done is not done
+        _end_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:  # a full disk, a folder that is a file
+        _end_output()
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print("python -m reproduce:", " ".join(text.split()), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _end_output() -> None:
+    """Print what is still held back; where that fails drop it, else Python tries again at its end and complains."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -164,9 +164,13 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"{item}: expected section.key=value, as in train.lr=0.05")
         if "${" in item:  # could pull a secret of the environment into a recorded configuration
             raise UserError(f"command line: {item.split('=')[0]}: interpolations (${{...}}) are not taken here")
+        try:
+            OmegaConf.from_dotlist([item])
+        except Exception as error:  # as for a file
+            raise UserError(f"command line: {item}: {one_line(error)}") from None
     try:
         tree = OmegaConf.to_container(OmegaConf.from_dotlist(list(items)), resolve=True)
-    except Exception as error:  # as for a file
+    except Exception as error:  # values that do not go together
         raise UserError(f"command line: {one_line(error)}") from None
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}

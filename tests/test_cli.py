@@ -1,13 +1,18 @@
 """The command line's contract: exit codes, one line on stderr for bad input, JSON as the last line."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from reproduce.__main__ import main
+from paper_tables.__main__ import main as tables
+from reproduce.__main__ import ALONE, main
 from reproduce.display import duration, sentence
+from tests.test_make import clean_environment
 
+ROOT = Path(__file__).resolve().parent.parent
 TINY = ["--profile", "smoke", "net.depth=8"]
 
 
@@ -29,6 +34,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["train", "cifar10-resnet-20", "net.dpth=3"], "net.dpth"),
         (["train", "cifar10-resnet-20", "execution.devices=3"], "not divisible by 3"),
         (["train", "cifar10-resnet-20", "--profile", "folder", "data.root=nowhere"], "nowhere"),
+        (["train", "cifar10-resnet-20", "data.mean=[1,2"], "data.mean=[1,2"),
         (["evaluate", "cifar10-resnet-20", *TINY], "no trained weights yet"),
         (["evaluate", "cifar10-resnet-20", *TINY, "--weights", "none.pt"], "none.pt"),
         (["evaluate", "cifar10-resnet-20", *TINY, "--protocol", "10-crop"], "10-crop"),
@@ -83,3 +89,50 @@ def test_progress_reads_as_a_sentence() -> None:
     expected = "iteration 120/640, training error 45.1 %, test error -, 1,331 images/s, ETA 3:20"
     assert sentence(report) == f"[1/2] cifar10-plain-20 seed 0: {expected}"
     assert [duration(x) for x in (None, 59, 3725)] == ["-", "0:59", "1:02:05"]
+
+
+@pytest.mark.parametrize("verb", ["plan", "train"])
+def test_a_results_folder_that_is_a_file_is_one_line(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").touch()
+    assert main([verb, "cifar10-plain-20", "--profile", "smoke"]) == 1
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1, errors
+    assert "results/smoke/cifar10-plain-20" in errors[0]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [("reproduce", "runs"), ("paper_tables", "runs", "all")])
+def test_output_that_cannot_be_written_is_one_line_and_no_reader_is_none(
+    words: tuple[str, ...], unbuffered: str
+) -> None:
+    command = [sys.executable, "-m", *words]
+    env = clean_environment(PYTHONUNBUFFERED=unbuffered)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=ROOT, env=env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "No space left" in done.stderr
+    left = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert left.stdout
+    assert left.stderr
+    left.stdout.close()
+    assert left.stderr.read() == ""
+    assert left.wait() == (141 if words[0] == "reproduce" else 0)
+
+
+def test_a_terminal_of_few_letters_gets_the_headline() -> None:
+    command = [sys.executable, "-m", "paper_tables", "headline", "--profile", "short-folder"]
+    done = subprocess.run(command, cwd=ROOT, env=clean_environment(PYTHONIOENCODING="ascii"), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"9.7 \\xb1 0.1" in done.stdout
+
+
+def test_ctrl_c_is_130_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(ALONE, "runs", (pressed, ""))
+    assert main(["runs"]) == 130
+    monkeypatch.setattr("paper_tables.__main__._check", pressed)
+    assert tables(["check"]) == 130

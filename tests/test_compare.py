@@ -127,8 +127,9 @@ def test_the_page_holds_tables_curves_and_scripts(
     [
         ([PLAIN], "name at least two runs"),
         ([PLAIN, "cifar10-plain-20"], "no finished training"),
-        ([PLAIN, "paper"], "not both"),
+        ([PLAIN, "paper"], "compare paper: no such run"),
         (["short", "paper", "demo"], "not both"),
+        (["cifar10-plane-56", PLAIN], "compare cifar10-plane-56: no such run"),
         (["results/none", "paper"], "no such folder"),
         (["demo"], "no run is finished in both"),
     ],
@@ -141,3 +142,17 @@ def test_what_cannot_be_compared_is_one_line(
     err = capsys.readouterr().err
     assert reason in err
     assert err.count("\n") == 1
+
+
+def test_results_that_are_no_folder_are_one_line_and_nothing_is_rendered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("file", "loop"):
+        options = ["--profile", "short", "--results", str(tmp_path / name), "--report", str(tmp_path / "report")]
+        assert main(["render", "all", *options]) == 2
+        err = capsys.readouterr().err
+        assert f"{tmp_path / name}: no folder of results" in err
+        assert err.count("\n") == 1
+    assert not (tmp_path / "report").exists()

@@ -288,6 +288,19 @@ def test_looking_never_trains(stages: Stages, target: str) -> None:
 # ---- Failures ----
 
 
+@pytest.mark.parametrize("word", ["BN=recomputd", "PALETTE=papre", "BN=moving recomputed"])
+def test_what_only_a_last_stage_would_refuse_is_refused_before_training(stages: Stages, word: str) -> None:
+    code, called = stages("fig1", word)
+    assert (code, called) == (2, [])
+
+
+@pytest.mark.parametrize("variable", ["DATA", "SHARDS"])
+def test_a_path_is_one_word_whatever_is_in_it(stages: Stages, variable: str) -> None:
+    code, called = stages("table3", f'{variable}=/it\'s a disk, "mine"; false')
+    assert code == 0
+    assert f'{variable.lower()}=/it\'s a disk, "mine"; false'.replace("data=", "root=") in called[1]
+
+
 def test_without_run_ids_nothing_is_trained(stages: Stages) -> None:
     code, called = stages("table6", fail="paper_tables.runs=2")
     assert code == 2
