@@ -42,6 +42,7 @@ def _train_all(runs: Sequence[Run], signals: stop.Signals) -> int:
         return _in_turn(runs, signals)
     execution = runs[0].config.execution
     missing = not_done(runs)
+    _check_data(missing)
     if len(runs) > 1 and missing and (execution.jobs > 1 or execution.devices * execution.nodes > 1):
         return _as_processes(missing)
     return _in_turn(missing, signals)
@@ -62,6 +63,20 @@ def _check_world(run: Run) -> None:
     if started != execution.devices * execution.nodes:
         asked = f"execution.devices={execution.devices} execution.nodes={execution.nodes}"
         raise UserError(f"{started} processes were started for {asked}; name what the launcher starts")
+
+
+def _check_data(runs: Sequence[Run]) -> None:
+    """Before anything is written: UserError where none of the runs has the folder of its data."""
+    lacking = [folder for run in runs if (folder := _images_of(run)) and not folder.is_dir()]
+    if lacking and len(lacking) == len(runs):
+        raise UserError(f"{lacking[0]}: no such folder; data.root (DATA=... of make) names the folder that holds it")
+
+
+def _images_of(run: Run) -> Path | None:
+    """The folder of a run's training images; None where they come from elsewhere."""
+    data = run.config.data
+    downloaded = data.source == "official" and run.config.net.stem == "cifar"
+    return None if downloaded or data.source == "synthetic" else Path(data.root).expanduser() / "train"
 
 
 def not_done(runs: Sequence[Run]) -> list[Run]:

@@ -29,6 +29,10 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["train", "cifar10-resnet-21"], "no such run"),
         (["train", "cifar10-resnet-20", "--profile", "papr"], "no such profile"),
         (["train", "cifar10-resnet-20", "--seeds", "0"], "--seeds 0"),
+        (["train", "cifar10-resnet-20", "--seed", "-1"], "--seed -1"),
+        (["ensemble", "cifar10-resnet-20", "--seeds", "-3"], "--seeds -3"),
+        (["dashboard", "--seeds", "0"], "--seeds 0"),
+        (["evaluate", "cifar10-resnet-20", *TINY, "--weights", "."], "a folder, not a file"),
         (["train", "cifar10-resnet-20", "--seed", "one"], "invalid int value"),
         (["train", "cifar10-resnet-20", "--sed", "1"], "--sed"),
         (["train", "cifar10-resnet-20", "net.dpth=3"], "net.dpth"),
@@ -50,6 +54,17 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert len(errors) == 1, errors
     assert expected in errors[0]
     assert not (tmp_path / "results").exists()
+
+
+def test_without_the_data_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line for all runs, not one for each."""
+    for name in ("cifar10", "imagenet"):
+        runs = [f"{name}-plain-{depth}" for depth in ((20, 56) if name == "cifar10" else (18, 34))]
+        assert main(["train", *runs, "--profile", "folder", "data.root=nowhere"]) == 2
+        assert capsys.readouterr().err == (
+            "nowhere/train: no such folder; data.root (DATA=... of make) names the folder that holds it\n"
+        )
+    assert list(Path().iterdir()) == []
 
 
 def test_runs_are_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,8 @@ def predecode(root: Path, side: int, folder: Path | None, workers: int) -> Shard
     """
     classes, files = read_classes(root / "train")
     shards = shards_of(classes, files, side, folder)
+    if shards.folder.exists() and not shards.folder.is_dir():
+        raise UserError(f"{shards.folder}: is no folder; name another (SHARDS=...)")
     missing = _to_be_written(shards)
     for left in shards.folder.glob(f"{PART}*"):  # by a writer that was killed; one that lives fails and says so
         shutil.rmtree(left, ignore_errors=True)

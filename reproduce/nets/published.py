@@ -49,7 +49,7 @@ def detect_layout(state: Iterable[str], source: str | Path = "these weights") ->
 
 def _unpickle(path: Path) -> object:
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from reproduce.verbs.selection import selected, words
+from reproduce.verbs.selection import seeds_asked, selected, words
 
 
 def export(args: argparse.Namespace) -> int:
@@ -17,8 +17,7 @@ def dashboard(args: argparse.Namespace) -> int:
     from reproduce import dashboards
 
     _, overrides = words(args)
-    seeds = [args.seed] if args.seed is not None else range(args.seeds) if args.seeds else None
-    return dashboards.dashboard(args.profile, overrides, seeds, args.artefacts, args.out)
+    return dashboards.dashboard(args.profile, overrides, seeds_asked(args), args.artefacts, args.out)
 
 
 def wandb_publish(args: argparse.Namespace) -> int:

@@ -28,19 +28,27 @@ def resolved(args: argparse.Namespace, names: Sequence[str], overrides: Sequence
     """These runs, one per seed: the seeds asked for, else all that configs/runs.yaml gives a run, or the first."""
     from reproduce import config
 
-    if args.seeds is not None and args.seeds < 1:
-        raise UserError(f"--seeds {args.seeds}: at least 1")
     pairs = [(name, seed) for name in dict.fromkeys(names) for seed in _seeds(args, name, overrides, all_seeds)]
     return [config.resolve(name, args.profile, overrides, seed) for name, seed in pairs]
+
+
+def seeds_asked(args: argparse.Namespace) -> Sequence[int] | None:
+    """Of --seed and --seeds; None without them. Errors: UserError for a number that is none."""
+    if args.seed is not None and args.seed < 0:
+        raise UserError(f"--seed {args.seed}: 0 or more")
+    if args.seeds is not None and args.seeds < 1:
+        raise UserError(f"--seeds {args.seeds}: at least 1")
+    if args.seed is not None:
+        return [args.seed]
+    return range(args.seeds) if args.seeds else None
 
 
 def _seeds(args: argparse.Namespace, name: str, overrides: Sequence[str], all_seeds: bool) -> Sequence[int | None]:
     from reproduce.config import default_seeds
 
-    if args.seed is not None:
-        return [args.seed]
-    if args.seeds is not None:
-        return range(args.seeds)
+    asked = seeds_asked(args)
+    if asked is not None:
+        return asked
     if any(item.startswith("train.seed=") for item in overrides):
         return [None]
     return range(default_seeds(name) if all_seeds else 1)

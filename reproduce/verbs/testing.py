@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reproduce.errors import UserError
-from reproduce.verbs.selection import emit, selected, words
+from reproduce.verbs.selection import emit, seeds_asked, selected, words
 
 if TYPE_CHECKING:
     from reproduce.config import Run
@@ -46,7 +46,7 @@ def ensemble(args: argparse.Namespace) -> int:
     pairs = [name.partition(":") for name in names]
     if not pairs:
         raise UserError("ensemble: name at least one RUN or RUN:FILE; `python -m reproduce runs` lists the runs")
-    seeds = range(args.seeds) if args.seeds else [args.seed or 0]
+    seeds = seeds_asked(args) or [0]
     runs = [(seed, name, Path(file) if file else None) for name, _, file in pairs for seed in seeds]
     members = [(config.resolve(name, args.profile, overrides, seed), file) for seed, name, file in runs]
     fabric = launch(members[0][0].config)
