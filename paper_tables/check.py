@@ -30,7 +30,7 @@ def check(results: Results, registry: Registry) -> tuple[str, bool]:
 def _cell_row(judgement: Judgement) -> list[str]:
     cell, measured = judgement.cell, judgement.measured
     ours = measured.text(cell.best_of) if measured else ""
-    difference = "" if judgement.difference is None else f"{judgement.difference:+.2f}"
+    difference = judgement.difference_text
     tolerance = f"{judgement.tolerance:.2f}"
     return [judgement.verdict, cell.artefact, cell.label, cell.metric, cell.printed, ours, difference, tolerance]
 

@@ -56,10 +56,8 @@ def imagenet_summary(results: Results, registry: Registry) -> Table | None:
 def _summary_row(cell: Cell, results: Results, registry: Registry) -> list[str]:
     """A net in the columns of a summary; under other conditions than the paper's there is no difference."""
     judgement = judge(cell, results, registry)
-    judged = judgement.difference is not None and judgement.verdict in ("within", "outside")
-    difference = f"{judgement.difference:+.2f}" if judged else ""
     verdict = "" if judgement.measured is None else verdict_text(judgement)
-    return [cell.label, cell.printed, ours_text(judgement, results), difference, verdict]
+    return [cell.label, cell.printed, ours_text(judgement, results), judgement.difference_text, verdict]
 
 
 def conditions_of_all(results: Results, registry: Registry) -> dict[str, Conditions]:

@@ -102,6 +102,12 @@ class Judgement:
     verdict: str  # within | outside | not compared | not run
     reason: str = ""
 
+    @property
+    def difference_text(self) -> str:
+        """Ours minus the paper's; nothing where other conditions than the paper's forbid the comparison."""
+        held = self.difference is not None and self.verdict in ("within", "outside")
+        return f"{self.difference:+.2f}" if held else ""
+
 
 def conditions_of(seeds: Iterable[Seed], registry: Registry) -> Conditions:
     seeds = list(seeds)

@@ -22,8 +22,7 @@ def paper_table(run: str, results: Results, registry: Registry) -> Table | None:
             found = judge(cell, results, registry)
             metric = METRICS.get(cell.metric, cell.metric.replace("_", " "))
             words = [artefact.title, metric + (f", {cell.protocol}" if cell.protocol else ""), cell.printed]
-            difference = f"{found.difference:+.2f}" if found.difference is not None else ""
-            rows.append([*words, ours_text(found, results), difference, verdict_text(found)])
+            rows.append([*words, ours_text(found, results), found.difference_text, verdict_text(found)])
     columns = ["where", "metric", "paper", "ours", "difference", "verdict"]
     return Table(run, f"{label_of(run)}: the paper's numbers and ours", columns, rows, frozenset({3})) if rows else None
 

@@ -102,8 +102,8 @@ def _row6(cells: list[str | Cell], artefact: Artefact, results: Results, registr
     if measured is None or judgement.difference is None:
         return [*row, *[""] * 6, artefact.protocol]
     parameters = results.seeds[cell.run][0].result["parameters"]
-    bound = {"above": "above", "below": "below"}.get(cell.bound or "")
-    difference = f"{judgement.difference:+.2f}" + (" from the bound" if bound else " of the means" if cell.mean else "")
+    of_what = " from the bound" if cell.bound in ("above", "below") else " of the means" if cell.mean else ""
+    difference = judgement.difference_text and judgement.difference_text + of_what
     conditions = measured.conditions
     where = [conditions.data_text, conditions.budget_text, conditions.precision_text]
     return [*row, difference, f"{parameters:,}", verdict_text(judgement), *where, artefact.protocol]
