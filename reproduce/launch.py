@@ -42,7 +42,9 @@ def _train_all(runs: Sequence[Run], signals: stop.Signals) -> int:
         return _in_turn(runs, signals)
     execution = runs[0].config.execution
     missing = not_done(runs)
-    _check_data(missing)
+    if folder := _lacking_data(missing):
+        say(f"{folder}: no such folder; data.root (DATA=... of make) names the folder that holds it")
+        return 2
     if len(runs) > 1 and missing and (execution.jobs > 1 or execution.devices * execution.nodes > 1):
         return _as_processes(missing)
     return _in_turn(missing, signals)
@@ -65,11 +67,11 @@ def _check_world(run: Run) -> None:
         raise UserError(f"{started} processes were started for {asked}; name what the launcher starts")
 
 
-def _check_data(runs: Sequence[Run]) -> None:
-    """Before anything is written: UserError where none of the runs has the folder of its data."""
-    lacking = [folder for run in runs if (folder := _images_of(run)) and not folder.is_dir()]
-    if lacking and len(lacking) == len(runs):
-        raise UserError(f"{lacking[0]}: no such folder; data.root (DATA=... of make) names the folder that holds it")
+def _lacking_data(runs: Sequence[Run]) -> Path | None:
+    """Images that are not there, where no run has any and none has begun: known before anything is written."""
+    folders = [_images_of(run) for run in runs if not (RUNS / run.folder).exists()]
+    lacking = [folder for folder in folders if folder and not folder.is_dir()]
+    return lacking[0] if lacking and len(lacking) == len(runs) else None
 
 
 def _images_of(run: Run) -> Path | None:

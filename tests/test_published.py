@@ -297,4 +297,4 @@ def test_truncated_files_are_refused(kind: str, part: float, tmp_path: Path) -> 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     refused(tmp_path / "nothing.th", "no such file")
-    refused(tmp_path, "no such file")
+    refused(tmp_path, "a folder, not a file")
