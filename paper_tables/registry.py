@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -133,8 +132,8 @@ class Registry:
 
     def check_profile(self, profile: str, results: Path) -> str:
         """The profile if it is built in, of the form <profile>+<hash8>, or has results. Raises UserError otherwise."""
-        if os.path.lexists(results) and not results.is_dir():  # none at all is a place where nothing was run
-            raise UserError(f"{results}: no folder of results; name one (--results), or move it away")
+        if not results.is_dir():  # or a slip would render `not run` over a report that is there
+            raise UserError(f"{results}: no folder of results; name one (--results), or start where it lies")
         base, plus, digest = profile.partition("+")
         if base in self.profiles and (not plus or re.fullmatch(r"[0-9a-f]{8}", digest)):
             return profile

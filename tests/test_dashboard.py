@@ -186,6 +186,7 @@ def test_the_report_names_run_command_commit_and_paper(paper: dict[str, Tree]) -
 
 def test_runs_not_yet_finished_are_in_their_dashboards() -> None:
     """The ids that a panel colours are those under which training is going to log."""
+    Path("none").mkdir()
     assert paper_tables(["artefacts", "--profile", "smoke", "--results", "none"]) == 0
     report = written("--profile", "smoke")["report"]
     marked = {key.partition(":")[0] for grid in grids(report) for key in marks_of(grid)}
@@ -276,6 +277,7 @@ def test_a_second_dashboard_refreshes_the_first(server: Server) -> None:
 
 
 def test_profiles_have_views_of_their_own(server: Server) -> None:
+    Path("results").mkdir()
     for profile in ("paper", "short"):
         assert paper_tables(["artefacts", "--profile", profile]) == 0
         assert main(["dashboard", "--profile", profile]) == 0

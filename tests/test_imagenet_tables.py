@@ -386,6 +386,7 @@ def test_the_page_shows_diagrams_bars_and_both_sections_of_claims(report: Path) 
 
 def test_every_imagenet_artefact_prints_with_nothing_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["table1", "table2", "table3", "table4", "table5", "fig2", "fig3-architectures", "fig4-imagenet", "fig5"]
+    (tmp_path / "none").mkdir()
     arguments = ["--results", str(tmp_path / "none"), "--report", str(tmp_path)]
     assert main(["render", *names, *arguments]) == 0
     out = capsys.readouterr().out

@@ -171,6 +171,10 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 def test_nothing_run_still_makes_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     none, out = str(tmp_path / "none"), tmp_path / "report"
+    assert main(["render", "table6", "--profile", "demo", "--results", none, "--report", str(out)]) == 2
+    assert "none: no folder of results" in capsys.readouterr().err
+    assert not out.exists()  # a slip of the hand writes no `not run` over a report
+    (tmp_path / "none").mkdir()
     assert main(["render", "table2", "table6", "--profile", "demo", "--results", none, "--report", str(out)]) == 0
     text = capsys.readouterr().out
     assert "27.94" in text
