@@ -32,7 +32,7 @@ from reproduce.build import (
     set_precision,
     set_threads,
 )
-from reproduce.classifier import DTYPES, SGD, Batch
+from reproduce.classifier import DTYPES, SGD, Batch, Classifier
 from reproduce.config import Config, resolve
 from reproduce.count import multiply_adds
 from reproduce.data.cifar10 import Cifar10
@@ -50,7 +50,7 @@ GPU_STEPS = {20: 200, 110: 100}  # whole chunks of 50
 GEMM = 2048, 10  # side of the square matrices, and how often they are multiplied
 
 
-def batches(config: Config, data: Cifar10, device: torch.device) -> Iterator[Batch]:
+def batches(config: Config, data: Data, device: torch.device) -> Iterator[Batch]:
     """One iteration's batch after the other, made in chunks as for a training."""
     chunk, first = chunk_of(config), 0
     while True:
@@ -61,7 +61,7 @@ def batches(config: Config, data: Cifar10, device: torch.device) -> Iterator[Bat
         first += chunk
 
 
-def bare_loop(config: Config, data: Cifar10, device: torch.device) -> Iterator[None]:
+def bare_loop(config: Config, data: Data, device: torch.device) -> Iterator[None]:
     """(b): each `next` is one step, captured where ours is."""
     net = build_training_net(config).to(device)
     call = torch.compile(net) if config.train.compile else net
@@ -104,7 +104,8 @@ class Turns(Callback):
         self._began = clock(self.device)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        if pl_module.iteration % self.steps:  # type: ignore[operator]
+        assert isinstance(pl_module, Classifier)
+        if pl_module.iteration % self.steps:
             return
         self._note("ours", self._began)
         for name, loop in self.others.items():

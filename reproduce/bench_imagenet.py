@@ -16,6 +16,7 @@ from torch import Tensor
 
 from reproduce.bench import Turns, bare_loop, clock, fit, only_steps
 from reproduce.build import build_data, device_of, set_precision, set_threads
+from reproduce.classifier import Classifier
 from reproduce.config import Config, resolve
 from reproduce.data.imagenet import ImageNet
 from reproduce.record import say, write_bench
@@ -47,7 +48,8 @@ class Clock(Callback):
     _last: float = 0.0
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        if pl_module.iteration % self.steps:  # type: ignore[operator]
+        assert isinstance(pl_module, Classifier)
+        if pl_module.iteration % self.steps:
             return
         now = clock(self.device)
         if self._last:
@@ -69,7 +71,7 @@ def from_memory(config: Config, steps: int, device: torch.device) -> dict[str, l
     assert isinstance(data, ImageNet)
     data.__class__, data.workers = FromMemory, 0
     data.setup("fit")
-    turns = Turns({"bare": bare_loop(config, data, device)}, steps, device)  # type: ignore[arg-type]
+    turns = Turns({"bare": bare_loop(config, data, device)}, steps, device)
     fit(config, data, turns)
     return {name: seconds[1:] for name, seconds in turns.times.items()}
 

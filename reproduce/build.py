@@ -59,7 +59,9 @@ def build_training_net(config: Config) -> nn.Module:
 
 
 def chunk_of(config: Config) -> int:
-    """Iterations per Lightning batch, at most."""
+    """Iterations per Lightning batch, at most; ImageNet's steps are long enough, and its batches large, for one."""
+    if config.net.stem != "cifar":
+        return 1
     return config.execution.chunk or (50 if on_gpu(config) else 1)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from reproduce import bench, bench_jobs, launch
-from reproduce.config import Run
+from reproduce import bench, bench_jobs, build, launch
+from reproduce.config import Run, resolve
 from reproduce.errors import UserError
 
 Make = Callable[..., Run]
@@ -58,6 +58,13 @@ def test_a_gpu_gets_rows_with_and_without_capture(monkeypatch: pytest.MonkeyPatc
     assert [row["net"] for row in on_cpu] == ["ResNet-20", "ResNet-56"] * 2
     assert on_cpu[0]["flops"] == 6 * 128 * 40_551_040  # multiply-adds of ResNet-20, forward and twice that backward
     assert asked[-1] == (56, "fp32", 1, False)
+
+
+def test_on_a_gpu_only_cifars_batches_are_made_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty of ImageNet's at once would fill the memory, and one turn of a benchmark would pay for five."""
+    monkeypatch.setattr(build, "on_gpu", lambda config: True)
+    names = ("cifar10-resnet-20", "imagenet-resnet-50")
+    assert [build.chunk_of(resolve(name, "smoke", ["execution.devices=1"]).config) for name in names] == [50, 1]
 
 
 def test_the_rate_of_a_matrix_product_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,7 +243,9 @@ def test_any_bytes_as_a_result_file_stop_nothing(tmp_path: Path, name: str, cont
         path.unlink()
     (folder / "result.json").write_text(json.dumps(RESULT | {"metrics": {"test_error": 9.0}}))
     (folder / name).write_bytes(content)
-    results.read(tmp_path, "smoke")
+    found = results.read(tmp_path, "smoke")
+    assert len(found.all_seeds) <= 1
+    assert all(reason and "\n" not in reason for _, reason in found.skipped)
 
 
 def test_names_of_machines_do_not_reach_results(tiny: Make) -> None:
