@@ -28,7 +28,7 @@ class Sums:
 
     def accumulate(self, mean_loss: Tensor, scores: Tensor, labels: Tensor, top5: bool = False) -> None:
         """The part of `add` that the device does."""
-        self.loss = _plus(self.loss, mean_loss.double() * len(labels))
+        self.loss = _plus(self.loss, mean_loss, len(labels))
         self.errors = _plus(self.errors, (scores.argmax(1) != labels).sum())
         if top5:
             self.top5_errors = _plus(self.top5_errors, top5_wrong(scores, labels).sum())
@@ -62,9 +62,12 @@ def _count(x: float | Tensor) -> float | Tensor:
     return x if isinstance(x, Tensor) else int(x)
 
 
-def _plus(total: float | Tensor, x: Tensor) -> Tensor:
-    """In place from the second time on."""
-    return total.add_(x) if isinstance(total, Tensor) else x + total
+def _plus(total: float | Tensor, x: Tensor, times: int = 1) -> Tensor:
+    """total + times · x, in float64 or int64; in place from the second time on, in one kernel on a GPU."""
+    if isinstance(total, Tensor):
+        return total.add_(x, alpha=times)
+    wide = x.double() if x.is_floating_point() else x.long()
+    return wide * times + total
 
 
 def _zero(total: float | Tensor) -> float | Tensor:

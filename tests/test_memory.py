@@ -16,7 +16,8 @@ from reproduce.memory import step_bytes
 from reproduce.nets import recompute
 from reproduce.nets.recompute import recomputed
 from reproduce.nets.residual import build
-from tests.test_step import forget, outcome
+from tests.test_step import outcome
+from tests.test_train import forget
 
 Make = Callable[..., Run]
 
@@ -49,7 +50,6 @@ def different(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
 def test_recomputing_changes_no_bit_of_weights_or_running_statistics(bf16: bool, group: int | None) -> None:
     usual, saving = net_of(bn_group=group), recomputed(net_of(bn_group=group))
     assert different(trained(usual, bf16), trained(saving, bf16)) == []
-    assert int(saving.state_dict()["conv2_x.0.bn1.num_batches_tracked"]) == 3 * (2 if group else 1)
     images = torch.randn(4, 3, 16, 16)
     assert torch.equal(usual.eval()(images), saving.eval()(images))
 
@@ -58,7 +58,7 @@ def test_that_test_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: blocks that are simply computed twice move their running statistics twice."""
     monkeypatch.setattr(recompute, "_spare_statistics", lambda block: recompute.nullcontext())
     found = different(trained(net_of()), trained(recomputed(net_of())))
-    assert {name.rpartition(".")[2] for name in found} == {"running_mean", "running_var", "num_batches_tracked"}
+    assert {name.rpartition(".")[2] for name in found} == {"running_mean", "running_var"}
     assert all("_x." in name for name in found)
 
 

@@ -239,7 +239,8 @@ def test_bn_group_equals_separate_batch_normalisations_in_turn() -> None:
     assert x.grad is not None
     assert twin.grad is not None
     torch.testing.assert_close(x.grad, twin.grad)
-    assert all(torch.equal(value, by_hand.state_dict()[name]) for name, value in grouped.state_dict().items())
+    ours, theirs = grouped.state_dict(), by_hand.state_dict()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == ["num_batches_tracked"]
     assert not torch.allclose(y, nn.BatchNorm2d(5)(x))  # the groups matter
 
 
@@ -251,6 +252,16 @@ def test_bn_group_is_for_training_only() -> None:
 def test_without_a_group_bn_is_torchs() -> None:
     x = images(4, 6, channels=5)
     assert torch.equal(residual.BatchNorm(5)(x), nn.BatchNorm2d(5)(x))
+
+
+def test_bn_averages_over_all_batches_where_it_has_no_momentum() -> None:
+    ours, torchs = residual.BatchNorm(5), nn.BatchNorm2d(5)
+    for norm in (ours, torchs):
+        norm.momentum = None
+        for k in range(3):
+            norm(images(4, 6, channels=5) * (k + 1))
+    assert all(torch.equal(value, torchs.state_dict()[name]) for name, value in ours.state_dict().items())
+    assert int(ours.num_batches_tracked) == 3  # type: ignore[arg-type]
 
 
 def test_bn_group_must_divide_the_batch() -> None:

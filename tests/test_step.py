@@ -18,7 +18,7 @@ from reproduce.config import Run
 from reproduce.launch import train_all
 from reproduce.step import WARM_UP, CapturedStep, EagerStep, Work
 from reproduce.sums import Sums
-from tests.test_train import break_at, curve, result
+from tests.test_train import break_at, curve, forget, result
 
 Make = Callable[..., Run]
 CAPTURED = ["execution.graph=true"]
@@ -207,11 +207,6 @@ def test_a_batch_of_another_size_is_refused() -> None:
 def outcome(run: Run) -> tuple[str, str]:
     assert train_all([run]) == 0
     return result(run)["weights_sha256"], curve(run)
-
-
-def forget(run: Run) -> None:
-    (Path("results") / run.folder / "result.json").unlink()
-    checkpoint.clear(Path("runs") / run.folder)
 
 
 @pytest.mark.parametrize(

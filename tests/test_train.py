@@ -38,6 +38,11 @@ def curve(run: Run) -> str:
     return (Path("results") / run.folder / "curve.csv").read_text()
 
 
+def forget(run: Run) -> None:
+    (Path("results") / run.folder / "result.json").unlink()
+    checkpoint.clear(Path("runs") / run.folder)
+
+
 @pytest.fixture
 def straight(tiny: Make) -> tuple[str, str]:
     """Weights and curve of the tiny run without any interruption."""
@@ -178,6 +183,17 @@ def test_several_iterations_per_lightning_batch_change_nothing(tiny: Make, strai
     run = tiny(overrides=["execution.chunk=4"])
     assert train_all([run]) == 0
     assert (result(run)["weights_sha256"], curve(run)) == straight
+
+
+def test_no_weight_that_autocast_rounded_outlives_its_iteration(tiny: Make) -> None:
+    """Within one Lightning batch autocast is entered once; its cache would hold the weights of the first iteration."""
+    found = []
+    for chunk in (1, 4):
+        run = tiny(overrides=["train.precision=bf16", f"execution.chunk={chunk}"])
+        assert train_all([run]) == 0
+        found.append((result(run)["weights_sha256"], curve(run)))
+        forget(run)
+    assert found[0] == found[1]
 
 
 def test_paper_takes_official_data_only(

@@ -55,7 +55,7 @@ class Cifar10(KeyedData):
         self._hold_out(images)
         self._offset, self._divisor = self._normalization(self._mean_image)
         train = self.train_images, self.train_labels, self._offset, self._divisor
-        self._stream = Stream(*train, batch_size=self.batch_size, seed=self.seed)
+        self._stream = Stream(*train, batch_size=self.batch_size, seed=self.seed, layout=self.layout)
         self.fingerprint = images.fingerprint()
 
     def _hold_out(self, images: Images) -> None:
@@ -83,8 +83,7 @@ class Cifar10(KeyedData):
         self, iterations: Tensor, rank: int = 0, world: int = 1, device: torch.device | str | None = None
     ) -> list[Batch]:
         """The batches of consecutive iterations [k], made in one go: a list of k pairs as `train_batch` gives them."""
-        pairs = self._stream.batches(iterations, rank, world, self._device(device))
-        return [(x.contiguous(memory_format=self.layout), y) for x, y in pairs]
+        return self._stream.batches(iterations, rank, world, self._device(device))
 
     # Batches under Lightning's Trainer (with use_distributed_sampler=False)
 

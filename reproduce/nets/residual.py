@@ -67,7 +67,11 @@ class Conv2d(nn.Conv2d):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """BN [16]; in training each `group` images are normalised by themselves, as on the authors' GPUs (None: all)."""
+    """BN [16]; in training each `group` images are normalised by themselves, as on the authors' GPUs (None: all).
+
+    PyTorch's counter of batches stands still: only a cumulative average (`momentum` None) reads it, and on a GPU it is
+    a kernel per layer, a tenth of those of a step.
+    """
 
     def __init__(self, channels: int, group: int | None = None) -> None:
         super().__init__(channels)
@@ -76,11 +80,16 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """[b, c, h, w] -> the same; running statistics move group by group. UserError where b is no multiple of it."""
         if not self.training or self.group is None:
-            return super().forward(x)
+            return self._normalise(x)
         if len(x) % self.group:
             raise UserError(f"net.bn_group: {len(x)} images per device are no multiple of the group of {self.group}")
-        normalise = super().forward
-        return torch.cat([normalise(images) for images in x.split(self.group)])
+        return torch.cat([self._normalise(images) for images in x.split(self.group)])
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        if self.momentum is None:
+            return super().forward(x)
+        moving, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
+        return F.batch_norm(x, *moving, *affine, self.training, self.momentum, self.eps)
 
 
 class ZeroPadding(nn.Module):
