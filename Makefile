@@ -205,6 +205,8 @@ architectures: $(INSTALLED) ## Count the nets layer by layer again: results/arch
 	@$(REPRODUCE) architectures
 bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
 	@$(REPRODUCE) bench && $(PAPER) speed step
+bench-options: $(INSTALLED) ## Speed of a step in every way to execute it: precision, memory layout, compiled, captured, threads
+	@$(REPRODUCE) bench-options && $(PAPER) speed options
 bench-jobs: $(INSTALLED) ## Speed of JOBS: several trainings side by side on one device, against one alone
 	@$(REPRODUCE) bench-jobs && $(PAPER) speed jobs
 bench-report: $(INSTALLED) ## Seconds that the whole report of PROFILE takes, imports and rendering
@@ -266,4 +268,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs report check compare plan status dashboard wandb-publish test test-all test-gpu test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs bench-options report check compare plan status dashboard wandb-publish test test-all test-gpu test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)

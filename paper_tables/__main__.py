@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     readme.add_argument("file", type=Path)
     readme.add_argument("--check", action="store_true", help="change nothing; exit 1 where the file is stale")
     speed = verbs.add_parser("speed", help="what a benchmark measured, as a table")
-    speed.add_argument("benchmark", choices=["step", "jobs", "loader", "imagenet", "report"])
+    speed.add_argument("benchmark", choices=["step", "options", "jobs", "loader", "imagenet", "report"])
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
     bench = verbs.add_parser("bench", help="time the rendering of a profile's report: results/bench/report.json")
     compare = verbs.add_parser(

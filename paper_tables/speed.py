@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from paper_tables.table import Table
 
 TARGETS = {
     "step": "make bench",
+    "options": "make bench-options",
     "jobs": "make bench-jobs",
     "loader": "make bench-data",
     "imagenet": "make bench-imagenet",
@@ -66,6 +69,22 @@ def _batches(rows: list[dict[str, Any]]) -> str:
     if not made:
         return ""
     return f"\n50 iterations' batches alone: {_milliseconds([50 * statistics.median(times) for times in made])} ms.\n"
+
+
+def options(bench: dict[str, Any]) -> str:
+    """The ways to execute a step, each against the first of its net."""
+    rows: list[list[str] | str] = []
+    for net, ways in groupby(bench["rows"], key=itemgetter("net")):
+        first, *others = ways
+        rows.append(net)
+        for way in (first, *others):
+            seconds, start = way["seconds"], max(way["start"], 0)
+            faster = _ratio_text(first["seconds"], seconds)
+            rows.append([way["way"], _milliseconds(seconds), faster, f"{start:.0f}" if start >= 1 else "below 1"])
+    head = f"{_machine(bench)}. The bare loop, batch {bench['batch']}, {bench['images']}; medians of "
+    head += f"{len(bench['rows'][0]['seconds'])} rounds in turns, held against the first way of the net."
+    columns = ["way", "ms/step", "as fast (range)", "seconds before the first step"]
+    return f"{head}\n\n{Table('options', '', columns, rows).markdown()}"
 
 
 def jobs(bench: dict[str, Any]) -> str:
@@ -166,6 +185,7 @@ def _verdict(middle: float, bar: float) -> str:
 
 FORMS: dict[str, Callable[[dict[str, Any]], str]] = {
     "step": step,
+    "options": options,
     "jobs": jobs,
     "loader": loader,
     "imagenet": imagenet,

@@ -39,6 +39,7 @@ ALONE: dict[str, tuple[Verb, str]] = {
     "wandb-publish": (outlets.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
     "bench-data": (benches.bench_data, "speed of ImageNet's training view, against torchvision's pipeline"),
     "bench-jobs": (benches.bench_jobs, "speed of several trainings side by side, against one alone"),
+    "bench-options": (benches.bench_options, "speed of a step, executed in every way of the configuration"),
     "bench-imagenet": (benches.bench_imagenet, "speed of ImageNet training, from memory and through the loader"),
 }
 PATH: dict[str, Any] = {"type": Path}

@@ -7,7 +7,9 @@ step captured (execution.graph), and the time that the batches alone take.
 """
 
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -88,6 +90,14 @@ def clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+@contextmanager
+def captured_or_failed() -> Iterator[None]:
+    """A capture that fails is an error here, a UserWarning: what follows would be timed as if it were captured."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="execution.graph", category=UserWarning)
+        yield
 
 
 @dataclass
@@ -180,7 +190,12 @@ def rows(device: torch.device) -> Iterator[dict[str, Any]]:
     for precision, depth, graph in product(("bf16", "fp32"), steps, (False, True) if gpu else (False,)):
         name = f"ResNet-{depth}{', captured' if graph else ''}"
         say(f"timing {name} in {precision} ...")
-        seconds = measure(depth, precision, steps[depth], graph)  # sets threads and precision for what follows, too
+        try:
+            with captured_or_failed():
+                seconds = measure(depth, precision, steps[depth], graph)  # sets threads and precision for later, too
+        except UserWarning as error:
+            say(f"{name}: left out; {error}")
+            continue
         row = {"net": name, "precision": precision, "bars": bars[depth], "seconds": seconds}
         yield row | {"flops": step_flops(depth), "gemm": gemm_rate(precision, device)}
 

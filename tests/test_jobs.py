@@ -1,6 +1,7 @@
 """Trainings side by side: each with its GPU and its share of the cores, more of them than GPUs too; their benchmark."""
 
 import subprocess
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,20 @@ def test_on_a_gpu_only_cifars_batches_are_made_many_at_a_time(monkeypatch: pytes
     monkeypatch.setattr(build, "on_gpu", lambda config: True)
     names = ("cifar10-resnet-20", "imagenet-resnet-50")
     assert [build.chunk_of(resolve(name, "smoke", ["execution.devices=1"]).config) for name in names] == [50, 1]
+
+
+def test_a_capture_that_fails_is_timed_under_no_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(depth: int, precision: str, steps: int, graph: bool) -> dict[str, list[float]]:
+        if graph:
+            warnings.warn("execution.graph: no capture (refused); the training goes on as usual", stacklevel=2)
+        return {}
+
+    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr(bench, "gemm_rate", lambda precision, device: 1e12)
+    assert [row["net"] for row in bench.rows(torch.device("cuda"))] == ["ResNet-20", "ResNet-110"] * 2
+    assert capsys.readouterr().err.count("captured: left out; execution.graph: no capture (refused)") == 4
 
 
 def test_the_rate_of_a_matrix_product_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

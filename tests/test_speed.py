@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from paper_tables import reliability, speed
-from paper_tables.__main__ import main
+from paper_tables.__main__ import main, parser
 from paper_tables.registry import UserError
 
 MACHINE = {"device": "CPU (x)", "cpu": "CPU (x)", "cores": 2, "threads": 2, "versions": {"torch": "2.15.0"}}
@@ -95,6 +95,23 @@ def test_jobs_stand_beside_one_alone_with_the_same_step() -> None:
     text = speed.jobs(MACHINE | {"run": "cifar10-resnet-20", "batch": 128, "images": "x", "rows": rows})
     assert "| 2 | usual | 155 (150-160) | 1.55 (1.50-1.60) |" in text
     assert "| 2 | captured | 700 (600-800) | 1.75 (1.50-2.00) |" in text
+
+
+def test_a_way_is_held_against_the_first_of_its_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    times = {("ResNet-20", "a"): [0.1, 0.3], ("ResNet-20", "b"): [0.05, 0.1], ("ResNet-56", "a"): [0.4, 0.4]}
+    rows = [{"net": net, "way": way, "seconds": found, "start": 27.6} for (net, way), found in times.items()]
+    rows[-1]["start"] = -0.1
+    write(tmp_path, "options", MACHINE | {"batch": 128, "images": "x", "rows": rows})
+    assert main(["speed", "options", "--results", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "| b | 75 | 2.50 (2.00-3.00) | 28 |" in out
+    assert out.splitlines()[-1] == "| a | 400 | 1.00 (1.00-1.00) | below 1 |"
+
+
+def test_every_benchmark_has_its_word_and_its_target() -> None:
+    assert list(speed.FORMS) == list(speed.TARGETS)
+    for name in speed.FORMS:
+        assert parser().parse_args(["speed", name]).benchmark == name
 
 
 def test_imagenet_training_stands_beside_a_bare_loop() -> None:

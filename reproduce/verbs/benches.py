@@ -29,3 +29,10 @@ def bench_jobs(args: argparse.Namespace) -> int:
 
     print(bench_jobs())
     return 0
+
+
+def bench_options(args: argparse.Namespace) -> int:
+    from reproduce.bench_options import bench_options
+
+    print(bench_options())
+    return 0
