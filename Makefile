@@ -23,7 +23,7 @@ SHELL := bash
 ##= TARS       folder of ImageNet's archives (imagenet-prepare); LABELS a list instead of the devkit; MD5=1 checks them
 ##= SIDE       imagenet-shards: largest shorter side kept (480); train from them by SET=data.predecoded=480
 ##= SHARDS     where they lie (default: shards-<SIDE> in DATA; sets data.shards, nothing else)
-##= DECODE     1: check-data decodes every image; IMAGES folder or tar of images for bench-data
+##= DECODE     1: check-data decodes every image and reads every shard; IMAGES folder or tar of images for bench-data
 ##= PYTHON     the interpreter (default: the active environment, else .venv, made where there is none)
 PROFILE ?= paper
 
@@ -132,8 +132,9 @@ imagenet-prepare: $(INSTALLED) ## Official archives in TARS -> train/ and val/ i
 	  $(if $(LABELS),--labels $(call quoted,$(LABELS))) $(if $(filter-out 0,$(MD5)),--md5)
 imagenet-shards: $(INSTALLED) ## Training images of DATA decoded once -> SHARDS, with shorter sides of at most SIDE; continues what was begun
 	@$(REPRODUCE) imagenet-shards $(if $(DATA),--root $(call quoted,$(DATA))) $(if $(SIDE),--side $(SIDE)) $(if $(SHARDS),--shards $(call quoted,$(SHARDS)))
-check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? With DECODE=1, can every image be decoded?
-	@$(REPRODUCE) check-data $(if $(DATA),--root $(call quoted,$(DATA))) $(if $(filter-out 0,$(DECODE)),--decode)
+check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? With DECODE=1 every image is decoded; with SIDE or SHARDS its shards too
+	@$(REPRODUCE) check-data $(if $(DATA),--root $(call quoted,$(DATA))) $(if $(filter-out 0,$(DECODE)),--decode) \
+	  $(if $(SIDE),--side $(SIDE)) $(if $(SHARDS),--shards $(call quoted,$(SHARDS)))
 bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, from files and shards, against torchvision's pipeline
 	@$(REPRODUCE) bench-data $(if $(IMAGES),--images $(call quoted,$(IMAGES))) && $(PAPER) speed loader
 bench-imagenet: $(INSTALLED) ## Images per second of ImageNet training, from memory beside a bare loop and through the loader

@@ -75,12 +75,14 @@ OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str | None]]] = {  # of singl
     },
     "imagenet-shards": {
         "--root": (PATH, "where train/ lies"),
-        "--side": ({"type": int, "default": 480}, "images with a longer shorter side are resized to it (480)"),
+        "--side": ({"type": int}, "images with a longer shorter side are resized to it (480)"),
         "--shards": (PATH, "where to write them (default: shards-<side> beside train/)"),
     },
     "check-data": {
         "--root": (PATH, "where train/ and val/ lie"),
         "--decode": (FLAG, "decode every image and list what fails"),
+        "--side": ({"type": int}, "look at the shards of this side, too; with --decode at every pixel (480)"),
+        "--shards": (PATH, "where they lie (default: shards-<side> beside train/)"),
     },
     "wandb-publish": {
         "runs": ({"nargs": "*", "metavar": "RUN"}, "run ids (default: every finished training of the profile)"),

@@ -167,6 +167,30 @@ def test_a_bad_shard_is_named_with_the_cure(root: Path, harm: Any, said: str) ->
         of(root, predecoded=480)
 
 
+def test_a_flipped_bit_is_found_where_every_pixel_is_read(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Training looks at form and length only: reading 500 gigabytes first would cost more than it saves."""
+    shards = predecode(root, 480, None, 0)
+    words = ["check-data", "--root", str(root), "--side", "480"]
+    assert main([*words, "--decode"]) == 0
+    assert "3 shards read, 0 failed" in capsys.readouterr().out
+    path = shards.path(1)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # of the last pixel
+    path.write_bytes(content)
+    assert shards.state(1) == "whole"
+    assert main(words) == 0
+    assert "3 shards looked at, 0 failed" in capsys.readouterr().out
+    assert main([*words, "--decode"]) == 1
+    said = capsys.readouterr().out
+    assert f"{path}: does not hold the pixels that were written; remove it, and" in said
+    assert "3 shards read, 1 failed" in said
+    path.unlink()
+    assert main([*words[:3], "--shards", str(shards.folder)]) == 1
+    assert f"{path}: is not there; `make imagenet-shards`" in capsys.readouterr().out
+    predecode(root, 480, None, 0)
+    assert main([*words, "--decode"]) == 0
+
+
 def test_shards_of_other_images_are_refused(root: Path) -> None:
     predecode(root, 480, root / "s", 0)
     for side in (480, 64):

@@ -11,6 +11,7 @@ from reproduce.data.decode import read_image
 from reproduce.data.loader import Items, loader
 from reproduce.data.prepare import GET
 from reproduce.data.progress import progress
+from reproduce.data.shards import TROUBLE, Shards, shards_of
 from reproduce.data.tree import (
     HELP,
     OFFICIAL_CLASSES,
@@ -44,10 +45,29 @@ class Undecodable:
         return ""
 
 
-def check(root: Path, decode: bool, workers: int, show: Callable[[str], None] = print) -> int:
-    """Say what is there and what is not; 0 where all is well, 1 where classes lack images or images cannot be read.
+@dataclass(frozen=True)
+class Unusable:
+    """number of a shard → a line if it cannot be used, naming it; nothing else. `read`: its pixels are read, too."""
 
-    A tree of other classes or numbers than ILSVRC-2012's is well too, as data.source=folder.
+    shards: Shards
+    read: bool
+
+    def __call__(self, number: int) -> list[str]:
+        state = self.shards.full_state(number) if self.read else self.shards.state(number)
+        return [] if state == "whole" else [f"{self.shards.path(number)}: {TROUBLE[state]}"]
+
+
+def check(
+    root: Path,
+    decode: bool,
+    workers: int,
+    show: Callable[[str], None] = print,
+    predecoded: tuple[int, Path | None] | None = None,
+) -> int:
+    """Say what is there and what is not; 0 where all is well, 1 where classes lack images or files cannot be read.
+
+    A tree of other classes or numbers than ILSVRC-2012's is well too, as data.source=folder. `decode`: every image is
+    read. `predecoded`: side and folder of shards to look at as well.
     """
     try:
         tree = read_tree(root)
@@ -56,7 +76,10 @@ def check(root: Path, decode: bool, workers: int, show: Callable[[str], None] = 
         show(f"To get what is missing: {GET}; {PREPARE}")
         return 1
     report(tree, show)
-    return int(decode and bool(undecodable(tree, workers, show)))
+    failed = undecodable(tree, workers, show) if decode else []
+    if predecoded:
+        failed += unusable(shards_of(tree.classes, tree.train, *predecoded), decode, workers, show)
+    return int(bool(failed))
 
 
 def report(tree: Tree, show: Callable[[str], None]) -> None:
@@ -87,7 +110,20 @@ def undecodable(tree: Tree, workers: int, show: Callable[[str], None]) -> list[s
             for chunk, lines in zip(chunks, loader(Items(Undecodable(files), chunks), workers), strict=True):
                 failed += lines
                 advance(len(chunk))
-    for line in failed:
+    return shown(failed, f"{total:,} images decoded", show)
+
+
+def unusable(shards: Shards, read: bool, workers: int, show: Callable[[str], None]) -> list[str]:
+    """Look at every shard, with `read` at every pixel; show and return a line for each that cannot be used."""
+    failed: list[str] = []
+    with progress("shards", len(shards)) as advance:
+        for lines in loader(Items(Unusable(shards, read), range(len(shards))), workers):
+            failed += lines
+            advance(1)
+    return shown(failed, f"{len(shards):,} shards {'read' if read else 'looked at'}", show)
+
+
+def shown(failed: list[str], what: str, show: Callable[[str], None]) -> list[str]:
+    for line in (*failed, f"{what}, {len(failed):,} failed"):
         show(line)
-    show(f"{total:,} images decoded, {len(failed):,} failed")
     return failed

@@ -16,7 +16,7 @@ from reproduce.data.decode import read_image
 from reproduce.data.keyed import epoch_order
 from reproduce.data.loader import Items, loader, told
 from reproduce.data.progress import progress
-from reproduce.data.shards import TROUBLE, Shards, shards_of
+from reproduce.data.shards import TROUBLE, Shards, crc32, shards_of
 from reproduce.data.tree import Files, read_classes
 from reproduce.data.views import resize_shorter
 from reproduce.errors import UserError
@@ -90,9 +90,9 @@ class Writer:
         images = [stored(read_image(self.files.path(i)), self.shards.side) for i in self.shards.rows(number)]
         pixels = torch.cat([image.permute(1, 2, 0).flatten() for image in images])
         sizes = torch.tensor([image.shape[1:] for image in images])
-        path = self.shards.path(number)
+        path, tensors = self.shards.path(number), {"pixels": pixels, "sizes": sizes}
         try:
-            _write(path, {"pixels": pixels, "sizes": sizes}, self.shards.header(number))
+            _write(path, tensors | {"crc32": torch.tensor([crc32(pixels)])}, self.shards.header(number))
         except (OSError, SafetensorError) as error:  # of a full disk safetensors tells by its own kind
             raise UserError(f"{path}: cannot be written ({error}); the same command again continues") from error
         return len(images)

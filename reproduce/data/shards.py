@@ -2,10 +2,12 @@
 
 An image whose shorter side is above `side` was resized to it, by the filter of the views; every other one is as its
 file decodes. A shard is a safetensors file of 512 images in the order of the listing: `pixels` uint8 [bytes], image
-after image, each [H, W, 3], and `sizes` int64 [n, 2] (height, width). Its header says what it was made from.
+after image, each [H, W, 3], `sizes` int64 [n, 2] (height, width) and `crc32` int64 [1], of the pixels. Its header says
+what it was made from.
 """
 
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -20,12 +22,13 @@ from reproduce.data.decode import Rows, read_image
 from reproduce.data.tree import Files, Tree
 from reproduce.errors import UserError
 
-FORMAT = 1  # a new number whenever a shard is laid out in another way
+FORMAT = 2  # a new number whenever a shard is laid out in another way
 IMAGES = 512  # in a shard: at most half a gigabyte
 TROUBLE = {
     "missing": "is not there; `make imagenet-shards` (the same DATA, SIDE, SHARDS) writes what is missing",
     "damaged": "is damaged; `make imagenet-shards` (the same DATA, SIDE, SHARDS) writes it again",
     "foreign": "is of other images or another side than asked for; remove its folder, or name another (SHARDS=...)",
+    "altered": "does not hold the pixels that were written; remove it, and `make imagenet-shards` writes it again",
 }
 
 Reader = Callable[[int, Rows], Tensor]  # index of a training image -> uint8 [3, H, W], at least the rows from the top
@@ -71,6 +74,14 @@ class Shards:
         whole = sizes.shape == (len(self.rows(number)), 2) and length == [3 * int(sizes.prod(1).sum())]
         return "whole" if whole else "damaged"
 
+    def full_state(self, number: int) -> str:
+        """The same, or altered, with every pixel read."""
+        state = self.state(number)
+        if state != "whole":
+            return state
+        with safe_open(self.path(number), framework="pt") as file:
+            return state if crc32(file.get_tensor("pixels")) == int(file.get_tensor("crc32")) else "altered"
+
     def check(self) -> None:
         """Raises UserError, naming the file, for the first shard that cannot be used. No pixel is read."""
         for number in range(len(self)):
@@ -96,6 +107,11 @@ def _opened(shards: Shards, number: int) -> Opened:
         pixels, sizes = file.get_tensor("pixels"), file.get_tensor("sizes")
     ends = (3 * sizes.prod(1)).cumsum(0).tolist()
     return pixels, [0, *ends], [(height, width) for height, width in sizes.tolist()]
+
+
+def crc32(pixels: Tensor) -> int:
+    """Of uint8 [bytes]."""
+    return zlib.crc32(pixels.numpy().data)
 
 
 def shards_of(classes: list[str], train: Files, side: int, folder: Path | None) -> Shards:

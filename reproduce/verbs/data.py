@@ -5,6 +5,8 @@ from pathlib import Path
 
 from reproduce.errors import UserError
 
+SIDE = 480  # the largest shorter side of the paper's training view
+
 
 def prepare_imagenet(args: argparse.Namespace) -> int:
     from reproduce.data.check import check
@@ -20,10 +22,9 @@ def imagenet_shards(args: argparse.Namespace) -> int:
     from reproduce.data.predecode import predecode
     from reproduce.record import cores
 
-    if not 32 <= args.side <= 4096:
-        raise UserError(f"{args.verb}: --side {args.side} is not between 32 and 4096 (make ... SIDE=480)")
-    shards = predecode(_named(args, "root", "DATA"), args.side, args.shards, cores())
-    words = f"data.predecoded={args.side}" + (f" data.shards={shards.folder}" if args.shards else "")
+    side = _side(args)
+    shards = predecode(_named(args, "root", "DATA"), side, args.shards, cores())
+    words = f"data.predecoded={side}" + (f" data.shards={shards.folder}" if args.shards else "")
     print(f"{shards.folder}: {shards.n:,} images in {len(shards):,} shards; to train from them: {words}")
     return 0
 
@@ -32,7 +33,16 @@ def check_data(args: argparse.Namespace) -> int:
     from reproduce.data.check import check
     from reproduce.record import cores
 
-    return check(_named(args, "root", "DATA"), args.decode, cores())
+    root = _named(args, "root", "DATA")
+    predecoded = (_side(args), args.shards) if args.side is not None or args.shards else None
+    return check(root, args.decode, cores(), predecoded=predecoded)
+
+
+def _side(args: argparse.Namespace) -> int:
+    side = SIDE if args.side is None else int(args.side)
+    if not 32 <= side <= 4096:
+        raise UserError(f"{args.verb}: --side {side} is not between 32 and 4096 (make ... SIDE={SIDE})")
+    return side
 
 
 def _named(args: argparse.Namespace, option: str, variable: str) -> Path:
