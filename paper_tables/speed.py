@@ -93,7 +93,7 @@ def jobs(bench: dict[str, Any]) -> str:
     rows: list[list[str] | str] = []
     for row in bench["rows"]:
         rates = row["images_per_second"]
-        step = "captured" if row["captured"] else "usual"
+        step = ("captured" if row["captured"] else "usual") + (", MPS" if row.get("mps") else "")
         rows.append([str(row["jobs"]), step, _spread(rates, ",.0f"), _ratio_text(rates, alone[row["captured"]])])
     head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, bf16, {bench['images']}; a process each, "
     head += f"cores divided; medians of {len(bench['rows'][0]['images_per_second'])} rounds in turns."

@@ -3,8 +3,10 @@
 Each is a process with its share of the cores. They begin together, once warm, and the clock stops with the last one.
 """
 
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from reproduce.bench import fit, only_steps
 from reproduce.build import build_data, chunk_of, device_of, set_precision, set_threads
 from reproduce.config import Config, resolve
+from reproduce.mps import mps
 from reproduce.record import cores, say, write_bench
 
 ROUNDS = 3
@@ -68,15 +71,17 @@ def train(jobs: int, seed: int, graph: bool, warm: int, timed: int) -> tuple[flo
     return together.began, together.ended
 
 
-def _join(barrier: Any) -> None:
+def _join(barrier: Any, environment: dict[str, str]) -> None:
     global _meet
     _meet = barrier
+    os.environ.update(environment)
 
 
-def rate(jobs: int, graph: bool, warm: int, timed: int) -> float:
+def rate(jobs: int, graph: bool, warm: int, timed: int, environment: dict[str, str] | None = None) -> float:
     """Images per second of all `jobs` together. Errors: what the first of them that failed raised."""
     context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_join, initargs=(context.Barrier(jobs),)) as pool:
+    joined = context.Barrier(jobs), environment or {}
+    with ProcessPoolExecutor(jobs, context, initializer=_join, initargs=joined) as pool:
         made = [pool.submit(train, jobs, seed, graph, warm, timed) for seed in range(jobs)]
         errors = [error for future in made if (error := future.exception()) is not None]
         for error in sorted(errors, key=lambda error: isinstance(error, BrokenBarrierError)):
@@ -86,14 +91,21 @@ def rate(jobs: int, graph: bool, warm: int, timed: int) -> float:
 
 
 def bench_jobs() -> Path:
-    """results/bench/jobs.json: k ResNet-20 side by side, in turns, in bf16; on a GPU also with captured steps."""
+    """results/bench/jobs.json: k ResNet-20 side by side, in turns, in bf16; on a GPU also captured and by MPS."""
     gpu = torch.cuda.is_available()
     jobs, graphs, warm, timed = GPU if gpu else CPU
-    rows: dict[tuple[int, bool], list[float]] = {}
+    rows: dict[tuple[int, bool, bool], list[float]] = {}
     for turn in range(ROUNDS):
         say(f"timing {', '.join(map(str, jobs))} side by side, round {turn + 1} of {ROUNDS} ...")
         for k, graph in product(jobs, graphs):
-            rows.setdefault((k, graph), []).append(rate(k, graph, warm, timed))
-    found = [{"jobs": k, "captured": graph, "images_per_second": speeds} for (k, graph), speeds in rows.items()]
+            rows.setdefault((k, graph, False), []).append(rate(k, graph, warm, timed))
+        service: AbstractContextManager[dict[str, str]] = mps() if gpu else nullcontext({})
+        with service as served:
+            for k, graph in product(jobs[1:] if served else (), graphs):
+                rows.setdefault((k, graph, True), []).append(rate(k, graph, warm, timed, served))
+    found = [
+        {"jobs": k, "captured": graph, "mps": served, "images_per_second": speeds}
+        for (k, graph, served), speeds in rows.items()
+    ]
     machine = torch.device("cuda" if gpu else "cpu")
     return write_bench("jobs", machine, {"run": RUN, "batch": BATCH, "images": "embedded images", "rows": found})

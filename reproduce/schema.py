@@ -80,6 +80,7 @@ class Execution:
     nodes: int = MISSING
     accelerator: str = MISSING
     jobs: int = MISSING
+    mps: bool = False
     threads: int = MISSING
     workers: int = 0
     chunk: int = MISSING

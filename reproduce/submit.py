@@ -198,7 +198,7 @@ def _parameters(run: "Run", resources: Resources, cluster: str) -> dict[str, Any
 
 def _words(run: "Run", resources: Resources, cluster: str) -> list[str]:
     """The command line of a job. A task sees its own CPUs only: they are not to be divided by the devices again."""
-    from reproduce.launch import command
+    from reproduce.side_by_side import command
 
     e = run.config.execution
     execution = {"jobs": 1, "devices": e.devices, "nodes": e.nodes}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from reproduce import bench, bench_jobs, build, launch
+from reproduce import bench, bench_jobs, build, side_by_side
 from reproduce.config import Run, resolve
 from reproduce.errors import UserError
 
@@ -33,12 +33,12 @@ def test_jobs_are_dealt_over_the_gpus_and_share_them(
         started.append(env)
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(launch, "_visible_gpus", lambda: gpus)
-    monkeypatch.setattr(launch, "cores", lambda: 8)
+    monkeypatch.setattr(side_by_side, "_visible_gpus", lambda: gpus)
+    monkeypatch.setattr(side_by_side, "cores", lambda: 8)
     monkeypatch.setattr(subprocess, "Popen", popen)
     run = tiny(overrides=[f"execution.devices={devices}", "execution.threads=0"])
     for slot in range(4):
-        launch._start(run, "", slot, jobs=4)
+        side_by_side._start(run, "", slot, jobs=4)
     assert [env.get("CUDA_VISIBLE_DEVICES") for env in started] == expected
     assert {env["OMP_NUM_THREADS"] for env in started} == {str(8 // (4 * devices))}
 

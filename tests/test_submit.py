@@ -17,8 +17,8 @@ from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnv
 from reproduce.__main__ import main
 from reproduce.build import build_trainer, environment
 from reproduce.config import Run, resolve
-from reproduce.launch import command
 from reproduce.lock import lock
+from reproduce.side_by_side import command
 from reproduce.submit import Resources, submit
 from tests.figures import Figure
 

@@ -1,0 +1,114 @@
+"""MPS for runs that share a GPU: begun before them, ended after them, and what is said where it cannot be had."""
+
+import os
+import stat
+import subprocess
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reproduce import bench_jobs, mps, side_by_side
+from reproduce.config import Run
+
+Make = Callable[..., Run]
+
+
+@pytest.fixture
+def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In the place of NVIDIA's program: a daemon that lives until it is told to quit; returns the record of both."""
+    record, program = tmp_path / "record", tmp_path / "bin" / mps.CONTROL
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\n"
+        'place="$CUDA_MPS_PIPE_DIRECTORY"\n'
+        f'if [ "$1" = -d ]; then echo "began $place" >> {record}\n'
+        '(while [ -d "$place" ] && [ ! -e "$place/left" ]; do sleep 0.05; done) &\n'
+        f'else read word; echo "$word $place" >> {record}; touch "$place/left"; fi\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return record
+
+
+def test_the_daemon_lives_as_long_as_the_block(control: Path) -> None:
+    with mps.mps() as place:
+        folder = place["CUDA_MPS_PIPE_DIRECTORY"]
+        assert Path(folder).is_dir()
+        assert control.read_text() == f"began {folder}\n"
+    assert control.read_text() == f"began {folder}\nquit {folder}\n"
+    assert not Path(folder).exists()
+
+
+def test_it_ends_where_the_trainings_fail(control: Path) -> None:
+    with pytest.raises(ZeroDivisionError), mps.mps():
+        raise ZeroDivisionError
+    assert control.read_text().splitlines()[-1].startswith("quit ")
+
+
+def test_what_cannot_begin_is_one_line(
+    control: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = control.parent / "bin" / mps.CONTROL
+    program.write_text("#!/bin/sh\necho An instance of this daemon is already running >&2; exit 1\n")
+    with mps.mps() as place:
+        assert place == {}
+    said = "execution.mps: An instance of this daemon is already running; the runs take turns on the GPU\n"
+    assert capsys.readouterr().err == said
+    monkeypatch.setenv("PATH", "")
+    with mps.mps() as place:
+        assert place == {}
+    assert "nvidia-cuda-mps-control is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "gpus", "shared"),
+    [
+        (["execution.mps=true"], ["0"], True),
+        (["execution.mps=true"], ["0", "1"], False),
+        (["execution.mps=true"], [], False),
+        ([], ["0"], False),
+    ],
+    ids=["two runs on a GPU", "a GPU each", "no GPU", "not wished for"],
+)
+def test_runs_that_share_a_gpu_are_its_clients(
+    tiny: Make, control: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], gpus: list[str], shared: bool
+) -> None:
+    environments: list[dict[str, str]] = []
+
+    def start(words: list[str], **given: Any) -> Any:
+        environments.append(given["env"])
+        return SimpleNamespace(poll=lambda: 0, returncode=0)
+
+    monkeypatch.setattr(side_by_side, "_visible_gpus", lambda: gpus)
+    monkeypatch.setattr(side_by_side, "subprocess", SimpleNamespace(Popen=start, STDOUT=subprocess.STDOUT))
+    runs = [tiny(overrides=["execution.jobs=2", *words], seed=seed) for seed in (0, 1)]
+    assert side_by_side.side_by_side(runs, lambda stopped: 1) == [0, 0]
+    places = [environment.get("CUDA_MPS_PIPE_DIRECTORY") for environment in environments]
+    assert len(places) == 2
+    assert all(places) if shared else not any(places)
+    assert control.exists() == shared
+
+
+def test_the_benchmark_holds_it_against_taking_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def rate(*words: Any) -> float:
+        asked.append(words)
+        return 100.0
+
+    @contextmanager
+    def served() -> Any:
+        yield {"CUDA_MPS_PIPE_DIRECTORY": "there"}
+
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"rate": rate, "mps": served, "ROUNDS": 1, "GPU": ((1, 2), (True,), 3, 4)}.items():
+        monkeypatch.setattr(bench_jobs, name, value)
+    monkeypatch.setattr(bench_jobs.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(bench_jobs, "write_bench", lambda name, machine, found: found)
+    found: Any = bench_jobs.bench_jobs()
+    assert [(row["jobs"], row["mps"]) for row in found["rows"]] == [(1, False), (2, False), (2, True)]
+    assert asked == [(1, True, 3, 4), (2, True, 3, 4), (2, True, 3, 4, {"CUDA_MPS_PIPE_DIRECTORY": "there"})]
