@@ -49,7 +49,8 @@ BARS = {20: {"usual": 2.5, "bare": 0.98}, 56: {"usual": 2.0, "bare": 0.98}}
 GPU_BARS = {20: {"usual": 6.0, "bare": 0.98}, 110: {"usual": 5.0, "bare": 0.98}}
 STEPS = {20: 2, 56: 1}  # depth -> iterations per turn
 GPU_STEPS = {20: 200, 110: 100}  # whole chunks of 50
-GEMM = 2048, 10  # side of the square matrices, and how often they are multiplied
+GEMM = {"cpu": 2048, "cuda": 8192}  # side of the square matrices: a product takes far longer than its launch
+PRODUCTS = 10
 
 
 def batches(config: Config, data: Data, device: torch.device) -> Iterator[Batch]:
@@ -107,6 +108,7 @@ class Turns(Callback):
     others: dict[str, Iterator[Any]]
     steps: int
     device: torch.device
+    rarely: int = 1  # the usual loops make only one step in so many, on a GPU, where they take far longer
     times: dict[str, list[float]] = field(default_factory=dict)
     _began: float = 0.0
 
@@ -117,16 +119,16 @@ class Turns(Callback):
         assert isinstance(pl_module, Classifier)
         if pl_module.iteration % self.steps:
             return
-        self._note("ours", self._began)
+        self._note("ours", self._began, self.steps)
         for name, loop in self.others.items():
-            began = clock(self.device)
-            for _ in range(self.steps):
+            began, steps = clock(self.device), self.steps // (self.rarely if name.startswith("usual") else 1)
+            for _ in range(steps):
                 next(loop)
-            self._note(name, began)
+            self._note(name, began, steps)
         self._began = clock(self.device)
 
-    def _note(self, name: str, began: float) -> None:
-        self.times.setdefault(name, []).append((clock(self.device) - began) / self.steps)
+    def _note(self, name: str, began: float, steps: int) -> None:
+        self.times.setdefault(name, []).append((clock(self.device) - began) / steps)
 
 
 def only_steps(batch: int, precision: str, iterations: int) -> list[str]:
@@ -152,7 +154,7 @@ def measure(depth: int, precision: str, steps: int, graph: bool = False) -> dict
     data = build_data(config, chunk_of(config))
     assert isinstance(data, Cifar10)
     data.setup("fit")
-    turns = Turns(other_loops(config, data, device), steps, device)
+    turns = Turns(other_loops(config, data, device), steps, device, rarely=10 if device.type == "cuda" else 1)
     fit(config, data, turns)
     return {name: seconds[1:] for name, seconds in turns.times.items()}
 
@@ -168,10 +170,10 @@ def other_loops(config: Config, data: Cifar10, device: torch.device) -> dict[str
 
 def gemm_rate(precision: str, device: torch.device) -> float:
     """FLOP/s of the best of several products of square matrices: what this machine can do for a net."""
-    side, times = GEMM
+    side = GEMM[device.type]
     a, b = (torch.randn(side, side, device=device).to(DTYPES[precision]) for _ in range(2))
     seconds = []
-    for _ in range(times):
+    for _ in range(PRODUCTS):
         began = clock(device)
         a @ b
         seconds.append(clock(device) - began)

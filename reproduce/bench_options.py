@@ -30,7 +30,9 @@ BOTH = {  # what a way is called -> its overrides; the first is what the others 
 CPU = BOTH | {"bf16, one thread": (BF16, "execution.threads=1")}
 GPU = BOTH | {
     "tf32, channels_last": ("train.precision=tf32",),
+    "bf16, autotuned": (BF16, "execution.autotune=true"),
     "bf16, captured": (BF16, "execution.graph=true"),
+    "bf16, autotuned and captured": (BF16, "execution.autotune=true", "execution.graph=true"),
     "bf16, compiled and captured": (BF16, "train.compile=true", "execution.graph=true"),
     "fp32, captured": ("train.precision=fp32", "execution.graph=true"),
 }
@@ -51,8 +53,9 @@ class Way:
         self._loop: Iterator[None] = bare_loop(self.config, self.data, self.device)
 
     def turn(self) -> None:
-        set_threads(self.config)  # both are settings of the process, which the ways share
+        set_threads(self.config)  # these are settings of the process, which the ways share
         set_precision(self.config.train.precision)
+        torch.backends.cudnn.benchmark = self.config.execution.autotune
         steps, began = STEPS[self.device.type], clock(self.device)
         for _ in range(steps):
             next(self._loop)

@@ -179,6 +179,7 @@ def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | No
         strategy="ddp" if e.devices * e.nodes > 1 else "auto",
         plugins=environment(config),
         precision=PRECISIONS[config.train.precision],
+        benchmark=e.autotune,
         logger=logger or False,
         callbacks=callbacks,
         max_epochs=1,

@@ -86,6 +86,12 @@ class Classifier(L.LightningModule):
             self._step = CapturedStep(update, optimizer, CAPTURES[self.device.type]())
 
     @property
+    def was_captured(self) -> bool:
+        """Whether the steps of this training were replays of a captured one."""
+        step = getattr(self, "_step", None)
+        return isinstance(step, CapturedStep) and step.recorded
+
+    @property
     def learning_rate(self) -> float:
         return self.schedule.at(self.iteration, self.warmup_over is None, self.rows)
 

@@ -41,7 +41,8 @@ def _begin(place: dict[str, str]) -> str:
 
 def _control(place: dict[str, str], words: str, *options: str) -> str:
     """Run the control program; what was wrong, if something was."""
-    run = partial(subprocess.run, env=os.environ | place, timeout=PATIENCE, start_new_session=True)  # Ctrl-C is not its
+    given = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}  # it serves all of them
+    run = partial(subprocess.run, env=given | place, timeout=PATIENCE, start_new_session=True)  # Ctrl-C is not for it
     try:
         with tempfile.TemporaryFile("w+", errors="replace") as out:  # no pipe: a daemon may keep its end of one open
             code = run([CONTROL, *options], input=words, text=True, stdout=out, stderr=out).returncode

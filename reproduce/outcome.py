@@ -41,15 +41,15 @@ def metrics(row: dict[str, float]) -> dict[str, float]:
     return found
 
 
-def last_point(run: Run, module: Classifier, data: Data) -> dict[str, float]:
-    """The curve's last point.
+def last_point(run: Run, module: Classifier, data: Data, device: torch.device) -> dict[str, float]:
+    """The curve's last point. `device`: of the training; Lightning has taken the net from it by now.
 
     Where BN statistics are to be recomputed, the net gets them here, and its test errors are those measured afterwards.
     """
     last = dict(module.rows[-1])
     if run.config.eval.bn_statistics == "recomputed":
-        recompute_bn(run, module.net, data, module.device)
-        batches = data.test_batches(module.device)
+        recompute_bn(run, module.net.to(device), data, device)
+        batches = data.test_batches(device)
         tested = measure.count_errors(module.net, batches, run.config.eval.precision, module.top5)
         last["test_error"] = tested.error
         last |= {"test_top5_error": tested.top5_error} if module.top5 else {}
@@ -58,16 +58,16 @@ def last_point(run: Run, module: Classifier, data: Data) -> dict[str, float]:
 
 def origin(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: Keeper) -> dict[str, Any]:
     """Provenance of the result, with the time that all starts took together."""
-    found = provenance(
-        run, data=data_provenance(data), device=module.device, processes=trainer.world_size, code=keeper.commit
-    )
+    device = trainer.strategy.root_device
+    found = provenance(run, data=data_provenance(data), device=device, processes=trainer.world_size, code=keeper.commit)
+    found |= {"captured": module.was_captured} if run.config.execution.graph else {}
     found |= {"start": keeper.began, "end": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     return found | {"hours": round(keeper.seconds_in_all / 3600, 4), "resumed": keeper.resumed}
 
 
 def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: Keeper) -> dict[str, Any]:
     """results/<profile>/<run>/seed-<k>/: the curve, and result.json last: its presence says that the run is done."""
-    last = last_point(run, module, data)
+    last = last_point(run, module, data, trainer.strategy.root_device)
     if module.tested not in (0, data.n_test):
         raise RuntimeError(f"{module.tested} test images were counted instead of {data.n_test}")
     net, made = module.net, origin(run, trainer, module, data, keeper)

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from reproduce import count
-from reproduce.build import build_net, device_of, image_size, on_gpu, set_threads
+from reproduce.build import build_net, build_training_net, device_of, image_size, on_gpu, set_precision, set_threads
 from reproduce.config import Run
 from reproduce.train import is_done
 
@@ -18,7 +18,7 @@ class Probe:
     """The net and batch whose training steps are timed for the runs of one recipe."""
 
     depth: int
-    batch: int
+    batch: int  # on a CPU; a GPU takes the recipe's own, as its time hardly depends on it
     size: int  # side of its images in pixels
 
 
@@ -28,11 +28,13 @@ PROBES = {"cifar": Probe(20, 32, 32), "imagenet": Probe(18, 8, 224)}
 def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
     """Multiply-adds of training (three times the forward ones) per second: the fastest of some steps of a small net."""
     set_threads(run.config)
-    device = device_of(run.config)
-    probe = PROBES[run.config.net.stem]
-    net = build_net(replace(run.config, net=replace(run.config.net, depth=probe.depth, block="auto"))).to(device)
-    images = torch.zeros(probe.batch, 3, probe.size, probe.size, device=device)
-    labels = torch.zeros(probe.batch, dtype=torch.int64, device=device)
+    set_precision(run.config.train.precision)
+    device, probe = device_of(run.config), PROBES[run.config.net.stem]
+    batch = run.config.train.batch_size if device.type == "cuda" else probe.batch
+    shallow = replace(run.config, net=replace(run.config.net, depth=probe.depth, block="auto"))
+    net = build_training_net(shallow).to(device)
+    images = torch.zeros(batch, 3, probe.size, probe.size, device=device)
+    labels = torch.zeros(batch, dtype=torch.int64, device=device)
     seconds = []
     for _ in range(steps):
         began = time.perf_counter()
@@ -41,7 +43,7 @@ def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
         loss.backward()
         loss.item()
         seconds.append(time.perf_counter() - began)
-    return 3 * probe.batch * count.multiply_adds(net, probe.size) / min(seconds)
+    return 3 * batch * count.multiply_adds(net, probe.size) / min(seconds)
 
 
 def hours(run: Run, multiply_adds: int, speed: float) -> float:

@@ -85,6 +85,7 @@ class Execution:
     workers: int = 0
     chunk: int = MISSING
     graph: bool = False
+    autotune: bool = False
     recompute: bool = False
     checkpoint_seconds: float = MISSING
     wandb: str = MISSING

@@ -50,7 +50,7 @@ def side_by_side(runs: Sequence[Run], told: Callable[[stop.Stopped], int]) -> li
 def _sharing(run: Run, jobs: int) -> AbstractContextManager[dict[str, str]]:
     """Where it is wished for, and GPUs are shared: MPS. Gives what the processes find in their environment."""
     e = run.config.execution
-    shared = e.mps and e.nodes == 1 and jobs * e.devices > len(_visible_gpus()) > 0
+    shared = e.mps and e.nodes == 1 and e.accelerator != "cpu" and jobs * e.devices > len(_visible_gpus()) > 0
     return mps() if shared else nullcontext({})
 
 
@@ -67,7 +67,7 @@ def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
             process.wait()
 
 
-def command(run: Run, **execution: int) -> list[str]:
+def command(run: Run, **execution: int | str) -> list[str]:
     """The command line that trains one run by itself, under these execution.* values instead of its own."""
     words = [sys.executable, "-m", "reproduce", "train", run.name]
     words += ["--profile", run.base_profile, "--seed", str(run.seed)]
@@ -81,9 +81,12 @@ def _start(
 ) -> "subprocess.Popen[bytes]":
     e = run.config.execution
     threads = e.threads or max(1, cores() // (jobs * e.devices))
-    words = command(run, jobs=1, threads=threads)
+    gpus = _visible_gpus() if jobs > 1 and e.nodes == 1 and e.accelerator != "cpu" else []
+    words = command(
+        run, jobs=1, threads=threads, **({"accelerator": "gpu"} if gpus else {})
+    )  # none trains on a CPU then
     environment = os.environ | shared | stop.as_parent() | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}
-    if jobs > 1 and e.nodes == 1 and (gpus := _visible_gpus()):
+    if gpus:
         own = [gpus[(slot * e.devices + i) % len(gpus)] for i in range(e.devices)]
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
     log = RUNS / run.folder / "log.txt"

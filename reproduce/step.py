@@ -57,9 +57,13 @@ class CudaCapture:
         torch.cuda.current_stream().wait_stream(self.stream)
 
     def record(self, work: Work) -> Work:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self.stream):
-            work()
+        """Threads of a loader may go on pinning memory meanwhile: "thread_local"."""
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+                work()
+        finally:
+            torch.cuda.set_stream(before)  # a capture that fails leaves its own stream behind (torch before 2.15)
         return graph.replay
 
 
@@ -77,6 +81,7 @@ class CapturedStep:
         self.update, self.optimizer, self.capture = update, optimizer, capture
         self.made, self.rate = 0, 0.0
         self.repeat: Work | None = None
+        self.recorded = False
 
     def __call__(self, images: Tensor, labels: Tensor, rate: float) -> None:
         if not self.made:
@@ -107,9 +112,12 @@ class CapturedStep:
 
     def _record(self) -> Work:
         try:
-            return self.capture.record(self._work)
+            repeat = self.capture.record(self._work)
+            self.recorded = True
+            return repeat
         except RuntimeError as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            cause = error.__context__ or error  # the end of a capture that has failed raises once more
+            reason = next(iter(str(cause).splitlines()), type(cause).__name__)
             warnings.warn(f"execution.graph: no capture ({reason}); the training goes on as usual", stacklevel=2)
             return self._work
 

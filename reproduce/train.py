@@ -9,13 +9,22 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from reproduce import observer, stop
-from reproduce.build import Data, build_classifier, build_data, build_trainer, chunk_of, set_precision, set_threads
+from reproduce.build import (
+    Data,
+    build_classifier,
+    build_data,
+    build_trainer,
+    chunk_of,
+    on_gpu,
+    set_precision,
+    set_threads,
+)
 from reproduce.callbacks import Keeper, Progress
 from reproduce.classifier import Classifier
 from reproduce.config import Run
 from reproduce.errors import UserError
 from reproduce.outcome import write_result
-from reproduce.record import RESULTS, RUNS, is_first_process, read_json
+from reproduce.record import RESULTS, RUNS, is_first_process, read_json, say
 
 Show = Callable[[dict[str, Any]], None]
 
@@ -83,6 +92,9 @@ def train(run: Run, label: str, show: Show, signals: stop.Signals) -> None:
     sink = observer.logger(run, folder) if is_first_process() else None
     data = build_data(config, chunk_of(config))
     module = build_classifier(config)
+    alone = config.execution.devices * config.execution.nodes == 1
+    if config.execution.graph and not (alone and on_gpu(config)) and is_first_process():
+        say(f"{label}: execution.graph: without effect; a step is captured on a single CUDA device")
 
     def done() -> bool:
         guard_data(run, data)

@@ -1,5 +1,6 @@
 """Shared by the tests of training: a shrunk real configuration in a folder of its own."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,12 @@ TINY = (
     "execution.threads=1",
     "execution.checkpoint_seconds=0",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests are of the CPU, on a machine with GPUs too, and so are the processes they start; `-m gpu` is for those."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

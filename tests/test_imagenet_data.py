@@ -28,7 +28,7 @@ from reproduce.data.imagenet import ImageNet
 from reproduce.data.keyed import epoch_order, hash32
 from reproduce.data.loader import Failure
 from reproduce.data.synthetic import FORMS
-from reproduce.data.views import centre_crop, draw, resize_shorter, training_crop
+from reproduce.data.views import centre_crop, draw, resize_shorter, resized, resized_as_floats, training_crop
 from reproduce.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -240,6 +240,24 @@ def test_resize_shorter_is_pils(size: tuple[int, int], side: int, shape: tuple[i
     found = resize_shorter(image, side)
     assert found.shape == (3, *shape)
     assert (found.int() - wanted.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("size", [(375, 500), (500, 333), (200, 180), (256, 300)])
+def test_by_floats_as_on_a_gpu_an_image_is_the_same_to_a_grey_level(size: tuple[int, int]) -> None:
+    image = smooth(*size, 3)
+    wanted = (256, 256 * size[1] // size[0])
+    ours, by_floats = resized(image, wanted), resized_as_floats(image, wanted)
+    assert by_floats.dtype == torch.uint8
+    assert ours.shape == by_floats.shape == (3, *wanted)
+    assert int((ours.int() - by_floats.int()).abs().max()) <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_resizes_to_within_a_grey_level() -> None:
+    image = smooth(375, 500, 3)
+    found = resize_shorter(image.cuda(), 256).cpu()
+    assert int((found.int() - resize_shorter(image, 256).int()).abs().max()) <= 1
 
 
 def test_centre_crop_is_in_the_middle() -> None:

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from reproduce import bench, bench_jobs, build, side_by_side
+from reproduce.classifier import SGD, Classifier
 from reproduce.config import Run, resolve
 from reproduce.errors import UserError
+from reproduce.schedule import Schedule
 
 Make = Callable[..., Run]
 
@@ -29,8 +31,9 @@ def test_jobs_are_dealt_over_the_gpus_and_share_them(
 ) -> None:
     started: list[dict[str, str]] = []
 
-    def popen(words: Any, env: dict[str, str], **kwargs: Any) -> None:
+    def popen(words: list[str], env: dict[str, str], **kwargs: Any) -> None:
         started.append(env)
+        assert ("execution.accelerator=gpu" in words) == bool(gpus)  # a GPU that is refused is no CPU
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(side_by_side, "_visible_gpus", lambda: gpus)
@@ -82,8 +85,23 @@ def test_a_capture_that_fails_is_timed_under_no_name(
     assert capsys.readouterr().err.count("captured: left out; execution.graph: no capture (refused)") == 4
 
 
+def test_the_usual_loop_takes_fewer_steps_a_turn_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs ten times as long, and a turn of it is long enough."""
+    loops = {"usual, 0 workers": iter(range(100)), "bare": iter(range(100))}
+    turns = bench.Turns(loops, 20, torch.device("cpu"), rarely=10)
+    ticks = iter(range(100))
+    monkeypatch.setattr(bench, "clock", lambda device: float(next(ticks)))
+    module = Classifier(torch.nn.Identity(), Schedule(0.1, ()), SGD())
+    module.iteration = 20
+    turns.on_train_batch_end(None, module)  # type: ignore[arg-type]
+    assert [next(loop) for loop in loops.values()] == [2, 20]
+    assert turns.times["usual, 0 workers"] == [1 / 2]
+    assert turns.times["bare"] == [1 / 20]
+
+
 def test_the_rate_of_a_matrix_product_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "GEMM", (64, 2))
+    monkeypatch.setattr(bench, "GEMM", {"cpu": 64})
+    monkeypatch.setattr(bench, "PRODUCTS", 2)
     seconds = iter([0.0, 2.0, 2.0, 3.0])
     monkeypatch.setattr(bench, "clock", lambda device: next(seconds))
     assert bench.gemm_rate("bf16", torch.device("cpu")) == 2 * 64**3  # the faster of the two took a second

@@ -118,11 +118,14 @@ def test_a_net_of_110_layers_takes_a_third_when_it_recomputes() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 def test_the_count_is_near_what_a_gpu_reserves(bf16: bool) -> None:
+    """Workspaces of cuBLAS and cuDNN come on top: 32 MB for each of its handles on Hopper."""
     net = net_of(20).cuda().to(memory_format=torch.channels_last)
+    step_bytes(net, 128, 32, bf16)
+    net.zero_grad()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     counted = step_bytes(net, 128, 32, bf16)
-    assert torch.cuda.max_memory_allocated() - before == pytest.approx(counted, rel=0.3)
+    assert 0.7 * counted < torch.cuda.max_memory_allocated() - before < 1.3 * counted + 96e6
 
 
 @pytest.mark.parametrize("depth", [110, pytest.param(1202, marks=pytest.mark.slow)])

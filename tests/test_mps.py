@@ -25,7 +25,7 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(
         "#!/bin/sh\n"
         'place="$CUDA_MPS_PIPE_DIRECTORY"\n'
-        f'if [ "$1" = -d ]; then echo "began $place" >> {record}\n'
+        f'if [ "$1" = -d ]; then echo "began $place ${{CUDA_VISIBLE_DEVICES-all}}" >> {record}\n'
         '(while [ -d "$place" ] && [ ! -e "$place/left" ]; do sleep 0.05; done) &\n'
         f'else read word; echo "$word $place" >> {record}; touch "$place/left"; fi\n'
     )
@@ -34,12 +34,14 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return record
 
 
-def test_the_daemon_lives_as_long_as_the_block(control: Path) -> None:
+def test_the_daemon_lives_as_long_as_the_block(control: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It serves all GPUs, so that those its clients are given keep their numbers."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     with mps.mps() as place:
         folder = place["CUDA_MPS_PIPE_DIRECTORY"]
         assert Path(folder).is_dir()
-        assert control.read_text() == f"began {folder}\n"
-    assert control.read_text() == f"began {folder}\nquit {folder}\n"
+        assert control.read_text() == f"began {folder} all\n"
+    assert control.read_text() == f"began {folder} all\nquit {folder}\n"
     assert not Path(folder).exists()
 
 
@@ -91,6 +93,28 @@ def test_runs_that_share_a_gpu_are_its_clients(
     assert len(places) == 2
     assert all(places) if shared else not any(places)
     assert control.exists() == shared
+
+
+def test_clients_that_are_refused_leave_the_other_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def served() -> Any:
+        yield {"CUDA_MPS_PIPE_DIRECTORY": "there"}
+
+    def rate(*words: Any) -> float:
+        if len(words) > 4:
+            raise RuntimeError("no CUDA device\nmore")
+        return 100.0
+
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"rate": rate, "mps": served, "ROUNDS": 2, "GPU": ((1, 2), (True,), 3, 4)}.items():
+        monkeypatch.setattr(bench_jobs, name, value)
+    monkeypatch.setattr(bench_jobs.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(bench_jobs, "write_bench", lambda name, machine, found: found)
+    found: Any = bench_jobs.bench_jobs()
+    assert [(row["jobs"], row["mps"]) for row in found["rows"]] == [(1, False), (2, False)]
+    assert capsys.readouterr().err.count("2 by MPS: left out; no CUDA device\n") == 2
 
 
 def test_the_benchmark_holds_it_against_taking_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from reproduce import checkpoint
+from reproduce import checkpoint, outcome
+from reproduce.build import build_classifier
 from reproduce.callbacks import Keeper
 from reproduce.classifier import SGD
 from reproduce.config import Run
@@ -194,6 +196,30 @@ def test_no_weight_that_autocast_rounded_outlives_its_iteration(tiny: Make) -> N
         found.append((result(run)["weights_sha256"], curve(run)))
         forget(run)
     assert found[0] == found[1]
+
+
+def test_a_result_names_the_device_that_trained_it(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the time of writing Lightning has moved the net to the CPU."""
+    monkeypatch.setattr(outcome, "provenance", lambda run, **given: given)
+    monkeypatch.setattr(outcome, "data_provenance", lambda data: {})
+    place = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda", 0)), world_size=1)
+    keeper = SimpleNamespace(commit=(None, False), began="", seconds_in_all=1.0, resumed=0)
+    found = outcome.origin(tiny(), place, build_classifier(tiny().config), None, keeper)  # type: ignore[arg-type]
+    assert found["device"] == torch.device("cuda", 0)
+    assert "captured" not in found
+    run = tiny(overrides=["execution.graph=true"])
+    assert outcome.origin(run, place, build_classifier(run.config), None, keeper)["captured"] is False  # type: ignore[arg-type]
+
+
+def test_a_capture_that_cannot_be_is_told(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tiny(overrides=["execution.graph=true"])
+    assert train_all([run]) == 0
+    assert "execution.graph: without effect; a step is captured on a single CUDA device" in capsys.readouterr().err
+    assert result(run)["provenance"]["captured"] is False
+
+
+def test_tests_see_no_gpu_unless_they_are_for_one() -> None:
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_paper_takes_official_data_only(

@@ -96,8 +96,18 @@ def resize_shorter(image: Tensor, side: int) -> Tensor:
     shorter = min(height, width)
     if shorter == side:
         return image
-    size = [side * height // shorter, side * width // shorter]
+    size = side * height // shorter, side * width // shorter
+    return (resized_as_floats if image.is_cuda else resized)(image, size)
+
+
+def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 [3, H, W] → uint8 [3, *size], by a kernel that CPUs have."""
     return F.interpolate(_batch_of_one(image), size=size, mode="bilinear", antialias=True)[0]
+
+
+def resized_as_floats(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same to within one grey level; CUDA's kernel with antialiasing takes no uint8."""
+    return resized(image.float(), size).round_().to(torch.uint8)
 
 
 def centre_crop(image: Tensor, crop: int) -> Tensor:
