@@ -23,7 +23,7 @@ def test_every_way_of_a_step_has_its_turns(
     ways = {name: words for name, words in bench_options.CPU.items() if name.startswith("bf16")}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch, "compile", refuse)
-    for name, value in {"BATCH": 4, "ROUNDS": 2, "CPU": ways, "DEPTHS": {"cpu": (20,)}}.items():
+    for name, value in {"BATCH": 4, "ROUNDS": 2, "CPU": ways, "DEPTHS": (20,)}.items():
         monkeypatch.setattr(bench_options, name, value)
     found = json.loads(bench_options.bench_options().read_text())
     assert "bf16, compiled: not to be had here; no compiler was found\n" in capsys.readouterr().err
