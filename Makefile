@@ -195,7 +195,7 @@ test: $(INSTALLED)   ## Lint, types, tests
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -m "not slow" $(SHARED)
-test-all: $(INSTALLED) ## Every test, the slow ones too
+test-all: $(INSTALLED) ## Every test of the CPU, the slow ones too
 	$(PYTHON) -m pytest $(SHARED)
 test-gpu: $(INSTALLED) ## What only a CUDA device can show: the same draws there, the captured step, memory
 	$(PYTHON) -m pytest -m gpu
@@ -206,7 +206,7 @@ architectures: $(INSTALLED) ## Count the nets layer by layer again: results/arch
 	@$(REPRODUCE) architectures
 bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
 	@$(REPRODUCE) bench && $(PAPER) speed step
-bench-options: $(INSTALLED) ## Speed of a step in every way to execute it: precision, memory layout, compiled, captured, threads
+bench-options: $(INSTALLED) ## Speed of a step in several ways to execute it: precision, memory layout, compiled, captured, threads
 	@$(REPRODUCE) bench-options && $(PAPER) speed options
 bench-jobs: $(INSTALLED) ## Speed of JOBS: several trainings side by side on one device, against one alone
 	@$(REPRODUCE) bench-jobs && $(PAPER) speed jobs

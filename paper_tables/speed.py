@@ -83,7 +83,7 @@ def options(bench: dict[str, Any]) -> str:
             rows.append([way["way"], _milliseconds(seconds), faster, f"{start:.0f}" if start >= 1 else "below 1"])
     head = f"{_machine(bench)}. The bare loop, batch {bench['batch']}, {bench['images']}; medians of "
     head += f"{len(bench['rows'][0]['seconds'])} rounds in turns, held against the first way of the net."
-    columns = ["way", "ms/step", "as fast (range)", "seconds before the first step"]
+    columns = ["way", "ms/step", "as fast (range)", "first turn longer by, s"]
     return f"{head}\n\n{Table('options', '', columns, rows).markdown()}"
 
 

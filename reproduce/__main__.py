@@ -39,7 +39,7 @@ ALONE: dict[str, tuple[Verb, str]] = {
     "wandb-publish": (outlets.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
     "bench-data": (benches.bench_data, "speed of ImageNet's training view, against torchvision's pipeline"),
     "bench-jobs": (benches.bench_jobs, "speed of several trainings side by side, against one alone"),
-    "bench-options": (benches.bench_options, "speed of a step, executed in every way of the configuration"),
+    "bench-options": (benches.bench_options, "speed of a step, executed in several ways"),
     "bench-imagenet": (benches.bench_imagenet, "speed of ImageNet training, from memory and through the loader"),
 }
 PATH: dict[str, Any] = {"type": Path}
@@ -81,7 +81,7 @@ OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str | None]]] = {  # of singl
     "check-data": {
         "--root": (PATH, "where train/ and val/ lie"),
         "--decode": (FLAG, "decode every image and list what fails"),
-        "--side": ({"type": int}, "look at the shards of this side, too; with --decode at every pixel (480)"),
+        "--side": ({"type": int}, "look at the shards of this side, too (480 where only --shards is given)"),
         "--shards": (PATH, "where they lie (default: shards-<side> beside train/)"),
     },
     "wandb-publish": {

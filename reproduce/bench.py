@@ -108,7 +108,7 @@ class Turns(Callback):
     others: dict[str, Iterator[Any]]
     steps: int
     device: torch.device
-    rarely: int = 1  # the usual loops make only one step in so many, on a GPU, where they take far longer
+    rarely: int = 1  # the usual loops make only one step in so many: on a GPU, where they are expected to take longer
     times: dict[str, list[float]] = field(default_factory=dict)
     _began: float = 0.0
 
@@ -154,7 +154,7 @@ def measure(depth: int, precision: str, steps: int, graph: bool = False) -> dict
     data = build_data(config, chunk_of(config))
     assert isinstance(data, Cifar10)
     data.setup("fit")
-    turns = Turns(other_loops(config, data, device), steps, device, rarely=10 if device.type == "cuda" else 1)
+    turns = Turns(other_loops(config, data, device), steps, device, rarely=4 if device.type == "cuda" else 1)
     fit(config, data, turns)
     return {name: seconds[1:] for name, seconds in turns.times.items()}
 

@@ -17,7 +17,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from reproduce.bench import fit, only_steps
+from reproduce.bench import captured_or_failed, fit, only_steps
 from reproduce.build import build_data, chunk_of, device_of, set_precision, set_threads
 from reproduce.config import Config, resolve
 from reproduce.errors import UserError
@@ -53,20 +53,23 @@ class Together(Callback):
             torch.cuda.synchronize()
 
 
-def configured(jobs: int, seed: int, graph: bool, iterations: int) -> Config:
-    place = "gpu" if torch.cuda.is_available() else "cpu"
+def configured(jobs: int, seed: int, graph: bool, iterations: int, place: str) -> Config:
     words = [*only_steps(BATCH, "bf16", iterations), f"execution.graph={graph}", f"execution.accelerator={place}"]
     return resolve(RUN, "demo", [*words, f"execution.threads={max(1, cores() // jobs)}"], seed).config
 
 
-def train(jobs: int, seed: int, graph: bool, warm: int, timed: int) -> tuple[float, float]:
-    """One of the trainings, in a process of its own: when its timed iterations began and ended."""
+def train(jobs: int, seed: int, graph: bool, warm: int, timed: int, place: str) -> tuple[float, float]:
+    """One of the trainings, in a process of its own: when its timed iterations began and ended.
+
+    Errors: UserError where the `place`, gpu or cpu, is refused; UserWarning where the step cannot be captured.
+    """
     try:
-        config = configured(jobs, seed, graph, warm + timed)
+        config = configured(jobs, seed, graph, warm + timed, place)
         set_threads(config)
         set_precision("bf16")
         together = Together(warm, device_of(config))
-        fit(config, build_data(config, chunk_of(config)), together)
+        with captured_or_failed():
+            fit(config, build_data(config, chunk_of(config)), together)
     except BaseException:
         _meet.abort()  # the others do not wait for one that will not come
         raise
@@ -82,9 +85,9 @@ def _join(barrier: Any, environment: dict[str, str]) -> None:
 def rate(jobs: int, graph: bool, warm: int, timed: int, environment: dict[str, str] | None = None) -> float:
     """Images per second of all `jobs` together. Errors: what the first of them that failed raised."""
     context = get_context("spawn")
-    joined = context.Barrier(jobs), environment or {}
+    joined, place = (context.Barrier(jobs), environment or {}), "gpu" if torch.cuda.is_available() else "cpu"
     with ProcessPoolExecutor(jobs, context, initializer=_join, initargs=joined) as pool:
-        made = [pool.submit(train, jobs, seed, graph, warm, timed) for seed in range(jobs)]
+        made = [pool.submit(train, jobs, seed, graph, warm, timed, place) for seed in range(jobs)]
         errors = [error for future in made if (error := future.exception()) is not None]
         for error in sorted(errors, key=lambda error: isinstance(error, BrokenBarrierError)):
             raise error
@@ -97,17 +100,25 @@ def bench_jobs() -> Path:
     gpu = torch.cuda.is_available()
     jobs, graphs, warm, timed = GPU if gpu else CPU
     rows: dict[tuple[int, bool, bool], list[float]] = {}
+
+    def measure(k: int, graph: bool, environment: dict[str, str]) -> None:
+        try:
+            found = rate(k, graph, warm, timed, environment)
+        except (RuntimeError, UserError, UserWarning) as error:
+            if not (graph or environment):
+                raise
+            say(f"{k} side by side{', captured' * graph}{', by MPS' * bool(environment)}: left out; {error}")
+        else:
+            rows.setdefault((k, graph, bool(environment)), []).append(found)
+
     for turn in range(ROUNDS):
         say(f"timing {', '.join(map(str, jobs))} side by side, round {turn + 1} of {ROUNDS} ...")
         for k, graph in product(jobs, graphs):
-            rows.setdefault((k, graph, False), []).append(rate(k, graph, warm, timed))
+            measure(k, graph, {})
         service: AbstractContextManager[dict[str, str]] = mps() if gpu else nullcontext({})
         with service as served:
             for k, graph in product(jobs[1:] if served else (), graphs):
-                try:
-                    rows.setdefault((k, graph, True), []).append(rate(k, graph, warm, timed, served))
-                except (RuntimeError, UserError) as error:  # clients that were refused
-                    say(f"{k} by MPS: left out; {next(iter(str(error).splitlines()), type(error).__name__)}")
+                measure(k, graph, served)
     found = [
         {"jobs": k, "captured": graph, "mps": served, "images_per_second": speeds}
         for (k, graph, served), speeds in rows.items()

@@ -1,4 +1,4 @@
-"""How a step is best executed on this machine: every way of the configuration, in turns, against the defaults.
+"""How a step is best executed on this machine: ways of the configuration, in turns, against the first of them.
 
 All are the bare loop of bench.py, with net, batches and recipe of the paper; results differ by rounding at most.
 """

@@ -22,14 +22,12 @@ def mps() -> Iterator[dict[str, str]]:
     """
     with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder:
         place = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-        if trouble := _begin(place):
-            say(f"execution.mps: {trouble}; the runs take turns on the GPU")
-            yield {}
-            return
         try:
-            yield place
+            if trouble := _begin(place):
+                say(f"execution.mps: {trouble}; the runs take turns on the GPU")
+            yield {} if trouble else place
         finally:
-            _control(place, "quit\n")
+            _control(place, "quit\n")  # without effect where none began
 
 
 def _begin(place: dict[str, str]) -> str:

@@ -18,7 +18,7 @@ class Probe:
     """The net and batch whose training steps are timed for the runs of one recipe."""
 
     depth: int
-    batch: int  # on a CPU; a GPU takes the recipe's own, as its time hardly depends on it
+    batch: int  # on a CPU; a GPU takes its share of the recipe's: a small one would leave it waiting for launches
     size: int  # side of its images in pixels
 
 
@@ -30,7 +30,8 @@ def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
     set_threads(run.config)
     set_precision(run.config.train.precision)
     device, probe = device_of(run.config), PROBES[run.config.net.stem]
-    batch = run.config.train.batch_size if device.type == "cuda" else probe.batch
+    share = run.config.train.batch_size // (run.config.execution.devices * run.config.execution.nodes)
+    batch = max(1, share) if device.type == "cuda" else probe.batch
     shallow = replace(run.config, net=replace(run.config.net, depth=probe.depth, block="auto"))
     net = build_training_net(shallow).to(device)
     images = torch.zeros(batch, 3, probe.size, probe.size, device=device)

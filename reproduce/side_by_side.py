@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from types import MappingProxyType
 
 from reproduce import stop
 from reproduce.config import Run
@@ -76,15 +75,12 @@ def command(run: Run, **execution: int | str) -> list[str]:
     return words + [f"execution.{key}={value}" for key, value in execution.items()]
 
 
-def _start(
-    run: Run, label: str, slot: int, jobs: int, shared: Mapping[str, str] = MappingProxyType({})
-) -> "subprocess.Popen[bytes]":
+def _start(run: Run, label: str, slot: int, jobs: int, shared: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     e = run.config.execution
     threads = e.threads or max(1, cores() // (jobs * e.devices))
     gpus = _visible_gpus() if jobs > 1 and e.nodes == 1 and e.accelerator != "cpu" else []
-    words = command(
-        run, jobs=1, threads=threads, **({"accelerator": "gpu"} if gpus else {})
-    )  # none trains on a CPU then
+    place = {"accelerator": "gpu"} if gpus else {}  # a GPU that is refused must not become a training on the CPU
+    words = command(run, jobs=1, threads=threads, **place)
     environment = os.environ | shared | stop.as_parent() | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}
     if gpus:
         own = [gpus[(slot * e.devices + i) % len(gpus)] for i in range(e.devices)]
@@ -98,6 +94,8 @@ def _start(
 def _visible_gpus() -> list[str]:
     import torch
 
+    if not torch.cuda.is_available():  # the variable may name none ("-1"), or some that are not here
+        return []
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
 

@@ -295,7 +295,7 @@ def test_a_batch_that_does_not_divide_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device (make test-gpu)")
 def test_cuda_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     data = module(random_images(1000), monkeypatch, batch_size=128, scale=3.0)
     for iteration in (0, 7, 2**33):

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from reproduce.build import build_classifier, build_data
 from reproduce.classifier import Classifier
 from reproduce.config import Config, resolve
+from reproduce.nets.residual import BatchNorm
 
 DEVICE = "meta"
 FREE = {"detach", "empty", "expand", "split", "t", "unsqueeze", "view"}  # operations that launch nothing
@@ -33,7 +34,9 @@ class Watch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.launched: Counter[str] = Counter()
-        self.read, self.sent, self.mixed = [], [], []  # type: list[str], list[list[int]], list[str]
+        self.read: list[str] = []
+        self.sent: list[list[int]] = []
+        self.mixed: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given, name = places((args, kwargs)), func.overloadpacket.__name__
@@ -43,7 +46,8 @@ class Watch(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         if DEVICE in given and len(given) > 1:
             self.mixed.append(name)
-        if given == {"cpu"} and DEVICE in places(out):
+        made_of_numbers = name == "lift_fresh" and DEVICE in given  # torch.tensor(..., device=...)
+        if made_of_numbers or (given == {"cpu"} and DEVICE in places(out)):
             self.sent.append([x.numel() for x in tree_leaves(args) if isinstance(x, Tensor)])
         if DEVICE in given and "cpu" in places(out):
             self.read.append(name)
@@ -74,13 +78,13 @@ def on_device(config: Config) -> Classifier:
     return module
 
 
-def random_batch(size: int) -> tuple[Tensor, Tensor]:
+def batch_of(size: int) -> tuple[Tensor, Tensor]:
     return torch.empty(8, 3, size, size, device=DEVICE), torch.empty(8, dtype=torch.int64, device=DEVICE)
 
 
 def step(config: Config, size: int = 32) -> Watch:
     """A training's second iteration; the first makes the sums."""
-    module, batch = on_device(config), random_batch(size)
+    module, batch = on_device(config), batch_of(size)
     optimizer = Still(module.net.parameters())
     module._update(optimizer, *batch)
     with Watch() as watch:
@@ -111,7 +115,7 @@ def test_a_test_reads_nothing_before_its_end() -> None:
     module = on_device(configured("imagenet-resnet-18-A")).eval()
     with Watch() as watch, torch.no_grad():
         for _ in range(2):
-            module.validation_step(random_batch(64), 0)
+            module.validation_step(batch_of(64), 0)
     assert watch.launched["convolution"] == 2 * 17
     assert watch.meetings == []
 
@@ -141,6 +145,7 @@ def test_a_layer_costs_six_operations_and_a_block_two_more() -> None:
         (lambda x: x.sum().item(), "read"),
         (lambda x: x.cpu(), "read"),
         (lambda x: torch.ones(3).to(DEVICE), "sent"),
+        (lambda x: x * torch.tensor(2.0, device=DEVICE), "sent"),
         (lambda x: x + torch.tensor(1.0), "mixed"),
     ],
 )
@@ -154,8 +159,6 @@ def test_a_meeting_would_be_seen(trouble: Callable[[Tensor], Any], where: str) -
 
 
 def test_a_counter_per_layer_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    from reproduce.nets.residual import BatchNorm
-
     usual = step(configured("cifar10-resnet-20")).launched
     monkeypatch.setattr(BatchNorm, "forward", nn.BatchNorm2d.forward)
     assert step(configured("cifar10-resnet-20")).launched - usual == {"add_": 19}

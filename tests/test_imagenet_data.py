@@ -253,7 +253,7 @@ def test_by_floats_as_on_a_gpu_an_image_is_the_same_to_a_grey_level(size: tuple[
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device (make test-gpu)")
 def test_a_gpu_resizes_to_within_a_grey_level() -> None:
     image = smooth(375, 500, 3)
     found = resize_shorter(image.cuda(), 256).cpu()

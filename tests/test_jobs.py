@@ -41,9 +41,16 @@ def test_jobs_are_dealt_over_the_gpus_and_share_them(
     monkeypatch.setattr(subprocess, "Popen", popen)
     run = tiny(overrides=[f"execution.devices={devices}", "execution.threads=0"])
     for slot in range(4):
-        side_by_side._start(run, "", slot, jobs=4)
+        side_by_side._start(run, "", slot, 4, {})
     assert [env.get("CUDA_VISIBLE_DEVICES") for env in started] == expected
     assert {env["OMP_NUM_THREADS"] for env in started} == {str(8 // (4 * devices))}
+
+
+@pytest.mark.parametrize("named", ["", "-1", "0"])
+def test_a_gpu_that_is_only_named_is_none(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert side_by_side._visible_gpus() == []
 
 
 def test_a_gpu_gets_rows_with_and_without_capture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +93,7 @@ def test_a_capture_that_fails_is_timed_under_no_name(
 
 
 def test_the_usual_loop_takes_fewer_steps_a_turn_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It needs ten times as long, and a turn of it is long enough."""
+    """It is expected to take several times as long, so that fewer make a turn of the same length."""
     loops = {"usual, 0 workers": iter(range(100)), "bare": iter(range(100))}
     turns = bench.Turns(loops, 20, torch.device("cpu"), rarely=10)
     ticks = iter(range(100))

@@ -115,7 +115,7 @@ def test_a_net_of_110_layers_takes_a_third_when_it_recomputes() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device (make test-gpu)")
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 def test_the_count_is_near_what_a_gpu_reserves(bf16: bool) -> None:
     """Workspaces of cuBLAS and cuDNN come on top: 32 MB for each of its handles on Hopper."""

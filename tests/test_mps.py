@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from reproduce import bench_jobs, mps, side_by_side
+from reproduce.build import device_of
 from reproduce.config import Run
+from reproduce.errors import UserError
 
 Make = Callable[..., Run]
 
@@ -95,44 +97,69 @@ def test_runs_that_share_a_gpu_are_its_clients(
     assert control.exists() == shared
 
 
-def test_clients_that_are_refused_leave_the_other_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+# ---- The benchmark ----
+
+Rate = Callable[..., float]
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Rate], list[tuple[int, bool, bool]]]:
+    """What a benchmark on a GPU keeps, given how fast k trainings are: jobs, captured and by MPS of each row."""
+
     @contextmanager
     def served() -> Any:
         yield {"CUDA_MPS_PIPE_DIRECTORY": "there"}
 
-    def rate(*words: Any) -> float:
-        if len(words) > 4:
-            raise RuntimeError("no CUDA device\nmore")
-        return 100.0
+    def rows(rate: Rate) -> list[tuple[int, bool, bool]]:
+        monkeypatch.setattr(bench_jobs, "rate", rate)
+        found: Any = bench_jobs.bench_jobs()
+        return [(row["jobs"], row["captured"], row["mps"]) for row in found["rows"]]
 
     monkeypatch.chdir(tmp_path)
-    for name, value in {"rate": rate, "mps": served, "ROUNDS": 2, "GPU": ((1, 2), (True,), 3, 4)}.items():
+    for name, value in {"mps": served, "ROUNDS": 2, "GPU": ((1, 2), (False, True), 3, 4)}.items():
         monkeypatch.setattr(bench_jobs, name, value)
     monkeypatch.setattr(bench_jobs.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(bench_jobs, "write_bench", lambda name, machine, found: found)
-    found: Any = bench_jobs.bench_jobs()
-    assert [(row["jobs"], row["mps"]) for row in found["rows"]] == [(1, False), (2, False)]
-    assert capsys.readouterr().err.count("2 by MPS: left out; no CUDA device\n") == 2
+    return rows
 
 
-def test_the_benchmark_holds_it_against_taking_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_held_against_taking_turns(measured: Callable[[Rate], Any]) -> None:
     asked: list[Any] = []
 
     def rate(*words: Any) -> float:
         asked.append(words)
         return 100.0
 
-    @contextmanager
-    def served() -> Any:
-        yield {"CUDA_MPS_PIPE_DIRECTORY": "there"}
+    alone = [(1, False, False), (1, True, False)]
+    assert measured(rate) == [*alone, (2, False, False), (2, True, False), (2, False, True), (2, True, True)]
+    assert asked[:2] == [(1, False, 3, 4, {}), (1, True, 3, 4, {})]
+    assert asked[4] == (2, False, 3, 4, {"CUDA_MPS_PIPE_DIRECTORY": "there"})
 
-    monkeypatch.chdir(tmp_path)
-    for name, value in {"rate": rate, "mps": served, "ROUNDS": 1, "GPU": ((1, 2), (True,), 3, 4)}.items():
-        monkeypatch.setattr(bench_jobs, name, value)
-    monkeypatch.setattr(bench_jobs.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(bench_jobs, "write_bench", lambda name, machine, found: found)
-    found: Any = bench_jobs.bench_jobs()
-    assert [(row["jobs"], row["mps"]) for row in found["rows"]] == [(1, False), (2, False), (2, True)]
-    assert asked == [(1, True, 3, 4), (2, True, 3, 4), (2, True, 3, 4, {"CUDA_MPS_PIPE_DIRECTORY": "there"})]
+
+@pytest.mark.parametrize("error", [RuntimeError("refused"), UserError("refused"), UserWarning("refused")])
+def test_what_is_refused_is_left_out_and_said(
+    measured: Callable[[Rate], Any], capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def rate(k: int, graph: bool, warm: int, timed: int, environment: dict[str, str]) -> float:
+        if environment or graph and k == 2:
+            raise error
+        return 100.0
+
+    assert measured(rate) == [(1, False, False), (1, True, False), (2, False, False)]
+    said = capsys.readouterr().err
+    assert said.count("2 side by side, captured: left out; refused\n") == 2
+    assert said.count("2 side by side, captured, by MPS: left out; refused\n") == 2
+
+
+def test_the_usual_step_that_fails_is_an_error(measured: Callable[[Rate], Any]) -> None:
+    def rate(*words: Any) -> float:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        measured(rate)
+
+
+def test_a_client_that_finds_no_gpu_does_not_take_the_cpu() -> None:
+    config = bench_jobs.configured(2, 0, False, 10, "gpu")
+    with pytest.raises(UserError, match="no CUDA device is visible"):
+        device_of(config)

@@ -195,11 +195,11 @@ def test_shards_of_other_images_are_refused(root: Path) -> None:
     predecode(root, 480, root / "s", 0)
     for side in (480, 64):
         other = root if side == 64 else small_tree(root / "other", train=6)
-        with pytest.raises(UserError, match="other images or another side"):
+        with pytest.raises(UserError, match="other images, another side"):
             predecode(other, side, root / "s", 0)
     path = sorted((root / "train").rglob("*.JPEG"))[0]
     path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(UserError, match="other images or another side"):
+    with pytest.raises(UserError, match="other images, another side"):
         of(root, predecoded=480, shards=root / "s")
 
 

@@ -295,7 +295,7 @@ def test_a_state_continues_in_another_memory_layout(tiny: Make, monkeypatch: pyt
 
 # ---- On a GPU ----
 
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device (make test-gpu)")
 
 
 @pytest.mark.gpu

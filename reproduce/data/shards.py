@@ -27,7 +27,7 @@ IMAGES = 512  # in a shard: at most half a gigabyte
 TROUBLE = {
     "missing": "is not there; `make imagenet-shards` (the same DATA, SIDE, SHARDS) writes what is missing",
     "damaged": "is damaged; `make imagenet-shards` (the same DATA, SIDE, SHARDS) writes it again",
-    "foreign": "is of other images or another side than asked for; remove its folder, or name another (SHARDS=...)",
+    "foreign": "is of other images, another side or an older version; remove its folder, or name another (SHARDS=...)",
     "altered": "does not hold the pixels that were written; remove it, and `make imagenet-shards` writes it again",
 }
 

@@ -69,8 +69,8 @@ class Conv2d(nn.Conv2d):
 class BatchNorm(nn.BatchNorm2d):
     """BN [16]; in training each `group` images are normalised by themselves, as on the authors' GPUs (None: all).
 
-    PyTorch's counter of batches stands still: only a cumulative average (`momentum` None) reads it, and on a GPU it is
-    a kernel per layer, a tenth of those of a step.
+    PyTorch's counter of batches stands still: only a cumulative average (`momentum` None) reads it, and it would be an
+    operation per layer, a tenth of those of a small net's step (tests/test_device_work.py).
     """
 
     def __init__(self, channels: int, group: int | None = None) -> None:
