@@ -38,6 +38,7 @@ def step(bench: dict[str, Any]) -> str:
     bf16 = "has" if bench["bf16_instructions"] else "has no"
     head = f"{_machine(bench)}; it {bf16} bf16 instructions. Batch {bench['batch']}, {bench['images']}; "
     head += f"medians of {rounds} rounds in turns, and how many times as fast ours is (range). "
+    head += "A bar within the 95 % interval of the median is undecided. "
     rates = {row["precision"]: f"{row['gemm'] / 1e9:,.0f} GFLOP/s in {row['precision']}" for row in bench["rows"]}
     head += f"GEMM rate, of a product of large matrices: {', '.join(rates.values())}."
     return f"{head}\n\n{Table('step', '', columns, rows).markdown()}{_batches(bench['rows'])}"
@@ -52,9 +53,17 @@ def _step_row(row: dict[str, Any]) -> list[str]:
     for name, other in (("usual", usual), ("bare", seconds["bare"])):
         bar = row["bars"][name]
         cells += [_milliseconds(other), _ratio_text(other, seconds["ours"])]
-        verdict = f"{bar} {_verdict(statistics.median(ratios(other, seconds['ours'])), bar)}"
+        verdict = f"{bar} {decided(ratios(other, seconds['ours']), bar)}"
         cells.append(verdict if row["precision"] == "bf16" else "for bf16")
     return cells
+
+
+def decided(values: list[float], bar: float) -> str:
+    """met, not met, or undecided where the 95 % interval of the median holds the bar (by ranks: n/2 ± 0.98 sqrt(n))."""
+    n, ordered = len(values), sorted(values)
+    rank = max(0, int(n / 2 - 0.98 * n**0.5))
+    low, high = ordered[rank], ordered[n - 1 - rank]
+    return "met" if low >= bar else "not met" if high < bar else "undecided"
 
 
 def _milliseconds(seconds: list[float]) -> str:

@@ -41,9 +41,25 @@ def test_a_ratio_is_taken_round_by_round() -> None:
 def test_the_step_is_held_against_the_better_usual_loop(benches: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["speed", "step", "--results", str(benches)]) == 0
     out = capsys.readouterr().out
-    row = "| ResNet-20 | bf16 | 100 | 30 % | 250 | 2.50 (2.00-3.00) | 2.5 met | 90 | 0.90 (0.90-0.90) | 0.98 not met |"
-    assert out.splitlines()[-1] == row
+    usual, bare = "250 | 2.50 (2.00-3.00) | 2.5 undecided", "90 | 0.90 (0.90-0.90) | 0.98 not met"
+    assert out.splitlines()[-1] == f"| ResNet-20 | bf16 | 100 | 30 % | {usual} | {bare} |"
     assert "CPU (x), 2 threads, torch 2.15.0; it has bf16 instructions. Batch 128, embedded images; medians of 3" in out
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([2.0] * 7 + [2.1] * 18, "met"),
+        ([1.9] * 8 + [2.1] * 17, "undecided"),
+        ([1.9] * 17 + [2.1] * 8, "undecided"),
+        ([1.9] * 18 + [2.1] * 7, "not met"),
+        ([2.1, 1.9, 2.1], "undecided"),
+        ([2.0], "met"),
+    ],
+)
+def test_noise_decides_nothing(values: list[float], verdict: str) -> None:
+    """Of 25 values the 8th and the 18th bound the median with 95 %."""
+    assert speed.decided(values, 2.0) == verdict
 
 
 def test_the_bars_are_for_bf16() -> None:
