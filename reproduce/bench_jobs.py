@@ -85,7 +85,8 @@ def _join(barrier: Any, environment: dict[str, str]) -> None:
 def rate(jobs: int, graph: bool, warm: int, timed: int, environment: dict[str, str] | None = None) -> float:
     """Images per second of all `jobs` together. Errors: what the first of them that failed raised."""
     context = get_context("spawn")
-    joined, place = (context.Barrier(jobs), environment or {}), "gpu" if torch.cuda.is_available() else "cpu"
+    joined = context.Barrier(jobs), environment or {}
+    place = "gpu" if torch.cuda.is_available() else "cpu"  # known here: a client that is refused sees no GPU
     with ProcessPoolExecutor(jobs, context, initializer=_join, initargs=joined) as pool:
         made = [pool.submit(train, jobs, seed, graph, warm, timed, place) for seed in range(jobs)]
         errors = [error for future in made if (error := future.exception()) is not None]

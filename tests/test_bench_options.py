@@ -35,5 +35,7 @@ def test_every_way_of_a_step_has_its_turns(
 
 
 def test_the_ways_of_a_gpu_are_configurations() -> None:
-    for words in bench_options.GPU.values():
-        resolve("cifar10-resnet-110", "demo", words)
+    found = [resolve("cifar10-resnet-56", "demo", words).config for words in bench_options.GPU.values()]
+    assert sum(config.execution.graph for config in found) == 4
+    assert sum(config.execution.autotune for config in found) == 2
+    assert {config.train.precision for config in found} == {"bf16", "fp32", "tf32"}

@@ -86,6 +86,7 @@ def test_plan_and_status_read_only(capsys: pytest.CaptureFixture[str], tmp_path:
     plan = capsys.readouterr().out
     assert plan.count("cifar10-resnet-110") == 5  # seeds
     assert "total:" in plan
+    assert main(["plan", "cifar10-resnet-20", "--profile", "smoke", "net.bn_group=64", "train.batch_size=128"]) == 0
     assert list(tmp_path.iterdir()) == []
     assert main(["status", "--profile", "smoke"]) == 0
     out = capsys.readouterr().out

@@ -17,7 +17,7 @@ LAYOUTS = {  # layout -> (part of a key there, part of the key here)
     "akamaster": (*STAGES, (".shortcut.0.", ".shortcut.conv."), (".shortcut.1.", ".shortcut.bn."), ("linear.", "fc.")),
 }
 ENVELOPE = {"state_dict", "best_prec1", "epoch"}  # what akamaster's trainer saves around the weights
-COUNTER = "num_batches_tracked"  # of every BN since torch 0.4.1, and used by nothing here
+COUNTER = "num_batches_tracked"  # of every BN since torch 0.4.1; here it counts only while BN=recomputed averages
 
 
 def to_ours(key: str, layout: str) -> str:
