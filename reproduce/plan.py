@@ -32,9 +32,8 @@ def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
     device, probe = device_of(run.config), PROBES[run.config.net.stem]
     share = run.config.train.batch_size // (run.config.execution.devices * run.config.execution.nodes)
     batch = max(1, share) if device.type == "cuda" else probe.batch
-    shallow = replace(
-        run.config.net, depth=probe.depth, block="auto", bn_group="device"
-    )  # not every batch is a multiple
+    # The batch that is timed need be no multiple of a BN group.
+    shallow = replace(run.config.net, depth=probe.depth, block="auto", bn_group="device")
     net = build_training_net(replace(run.config, net=shallow)).to(device)
     images = torch.zeros(batch, 3, probe.size, probe.size, device=device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
