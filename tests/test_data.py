@@ -21,7 +21,7 @@ from reproduce.data.augment import crop_flip, draw, normalize
 from reproduce.data.cifar10 import Cifar10
 from reproduce.data.folder import read_folder
 from reproduce.data.images import Images
-from reproduce.data.keyed import epoch_order, hash32
+from reproduce.data.keyed import ORDER, epoch_order, hash32
 from reproduce.errors import UserError
 
 MASK = 2**32 - 1
@@ -127,8 +127,16 @@ def test_epoch_order_is_a_permutation_for_each_epoch_and_seed() -> None:
         assert torch.equal(order.sort().values, torch.arange(1000))
     for i, order in enumerate(orders):
         assert all((order == other).sum() < 10 for other in orders[:i])
-    keys = [slow_hash32(0, 1, i) for i in range(1000)]
+    keys = [slow_hash32(0, 1, i, ORDER) for i in range(1000)]
     assert orders[1].tolist() == sorted(range(1000), key=keys.__getitem__)
+
+
+def test_orders_and_crops_share_no_hash() -> None:
+    """Each purpose has a word of its own in the hash: else an epoch's order would sort the crops of one iteration."""
+    row, column, flip = draw(3, torch.tensor(5), torch.arange(2000))
+    case = ((9 * row + column) * 2 + flip)[epoch_order(3, 5, 2000)].double()
+    correlation = torch.corrcoef(torch.stack([case, torch.arange(2000).double()]))[0, 1]
+    assert abs(correlation) < 5 / 2000**0.5
 
 
 def test_draws_are_uniform_over_all_crops_and_flips() -> None:
@@ -714,6 +722,16 @@ def test_a_bad_file_is_named_in_one_line(damage: Any, folder: Path) -> None:
         read_folder(str(folder))
     assert str(caught.value).startswith(str(folder / "train/b/bad.png") + ": ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_copy_says_how_many_of_its_images_are_exact(folder: Path) -> None:
+    first = sorted(folder.glob("train/*/*"))[0].relative_to(folder)
+    n = len(list(folder.glob("*/*/*")))
+    (folder / "not-exact.txt").write_text(f"{first}\n")
+    assert read_folder(str(folder)).description.endswith(f", {n - 1} of {n} images exact")
+    (folder / "not-exact.txt").write_text("train/cat/none.png\n")
+    with pytest.raises(UserError, match="not-exact.txt: train/cat/none.png: there is no such image"):
+        read_folder(str(folder))
 
 
 def test_bad_folders(folder: Path) -> None:

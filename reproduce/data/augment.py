@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reproduce.data.keyed import below, hash32
+from reproduce.data.keyed import CROP_AND_FLIP, below, hash32
 
 PAD = 4
 OFFSETS = 2 * PAD + 1  # a crop begins 0..8 pixels into the padded image
@@ -24,7 +24,7 @@ def draw(seed: int, iterations: Tensor, positions: Tensor) -> tuple[Tensor, Tens
     `iterations` and `positions` broadcast together, for example [k, 1] and [b] to [k, b]. One hash chooses among the
     9 · 9 · 2 cases.
     """
-    case = below(OFFSETS * OFFSETS * 2, hash32(seed, iterations, positions))
+    case = below(OFFSETS * OFFSETS * 2, hash32(seed, iterations, positions, CROP_AND_FLIP))
     return case // (2 * OFFSETS), case // 2 % OFFSETS, (case % 2).bool()
 
 

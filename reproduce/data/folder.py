@@ -1,4 +1,7 @@
-"""The `folder` source: root/train/<class>/* and root/test/<class>/*, PNG or JPEG of 32x32 pixels."""
+"""The `folder` source: root/train/<class>/* and root/test/<class>/*, PNG or JPEG of 32x32 pixels.
+
+A copy whose images are not all exact lists those that are not in root/not-exact.txt, and its numbers say so.
+"""
 
 import sys
 from pathlib import Path
@@ -29,8 +32,24 @@ def read_folder(root: str) -> Images:
     train_images, train_labels, train_formats = _read(train, classes)
     test_images, test_labels, test_formats = _read(test, classes)
     formats = " and ".join(sorted(train_formats | test_formats))
-    description = f"folder of images ({formats}), {len(classes)} classes"
+    description = f"folder of images ({formats}), {len(classes)} classes{_exact(Path(root).expanduser())}"
     return Images(train_images, train_labels, test_images, test_labels, classes, description)
+
+
+def _exact(root: Path) -> str:
+    """How many images have the original's pixels, of a copy that lists the others in root/not-exact.txt."""
+    try:
+        listed = set((root / "not-exact.txt").read_text(encoding="utf-8").split())
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{root / 'not-exact.txt'}: not a list of paths ({error}); repair or remove it") from None
+    images = {
+        f"{split}/{path.parent.name}/{path.name}" for split in ("train", "test") for path in (root / split).glob("*/*")
+    }
+    if missing := sorted(listed - images):
+        raise UserError(f"{root / 'not-exact.txt'}: {missing[0]}: there is no such image; repair or remove the list")
+    return f", {len(images - listed):,} of {len(images):,} images exact"
 
 
 def _classes(folder: Path) -> list[str]:

@@ -10,6 +10,9 @@ from torch import Tensor
 MASK = 0xFFFFFFFF
 START = 0x9E3779B9  # the golden ratio, so that hash32(0) is not 0
 
+# What a training's number is drawn for: the last word of its hash (SIDE to COLOUR: ImageNet's training view).
+ORDER, SIDE, DOWN, ACROSS, FLIP, COLOUR, CROP_AND_FLIP = range(7)
+
 
 def _mix(h: int | Tensor) -> int | Tensor:
     """A bijection of 32-bit integers (the multipliers of "lowbias32"); the second one is written as c - 2**32.
@@ -43,5 +46,5 @@ def below(n: int, h: Tensor) -> Tensor:
 
 def epoch_order(seed: int, epoch: int, n: int, device: torch.device | str = "cpu") -> Tensor:
     """The order in which an epoch visits n images: a permutation of 0..n-1, [n] int64 (ties keep their order)."""
-    keys = hash32(seed, epoch, torch.arange(n, device=device))
+    keys = hash32(seed, epoch, torch.arange(n, device=device), ORDER)
     return torch.argsort(keys, stable=True)

@@ -11,9 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reproduce.data.keyed import below, hash32
-
-SIDE, DOWN, ACROSS, FLIP, COLOUR = range(1, 6)  # what a hash is drawn for
+from reproduce.data.keyed import ACROSS, COLOUR, DOWN, FLIP, SIDE, below, hash32
 
 # Eigenvalues and eigenvectors (columns) of the covariance of ImageNet's RGB values in [0, 1], as fb.resnet.torch
 # published them (datasets/imagenet.lua). AlexNet's formula, sum of p_i · alpha_i · lambda_i with alpha_i of N(0, 0.1),
