@@ -34,11 +34,11 @@ from reproduce.build import (
     set_precision,
     set_threads,
 )
-from reproduce.classifier import DTYPES, SGD, Batch, Classifier
+from reproduce.classifier import SGD, Batch, Classifier
 from reproduce.config import Config, resolve
 from reproduce.count import multiply_adds
 from reproduce.data.cifar10 import Cifar10
-from reproduce.nets.residual import has_bf16
+from reproduce.precision import autocast, computed, has_bf16
 from reproduce.record import say, write_bench
 from reproduce.step import CAPTURES, CapturedStep, EagerStep, Step
 
@@ -73,7 +73,7 @@ def bare_loop(config: Config, data: Data, device: torch.device) -> Iterator[None
 
     def update(images: Tensor, labels: Tensor) -> None:
         optimizer.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+        with autocast(config.train.precision, device):
             scores = call(images)
         F.cross_entropy(scores.float(), labels).backward()
         optimizer.step()
@@ -171,7 +171,8 @@ def other_loops(config: Config, data: Cifar10, device: torch.device) -> dict[str
 def gemm_rate(precision: str, device: torch.device) -> float:
     """FLOP/s of the best of several products of square matrices: what this machine can do for a net."""
     side = GEMM[device.type]
-    a, b = (torch.randn(side, side, device=device).to(DTYPES[precision]) for _ in range(2))
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
     seconds = []
     for _ in range(PRODUCTS):
         began = clock(device)
@@ -190,6 +191,8 @@ def rows(device: torch.device) -> Iterator[dict[str, Any]]:
     gpu = device.type == "cuda"
     steps, bars = (GPU_STEPS, GPU_BARS) if gpu else (STEPS, BARS)
     for precision, depth, graph in product(("bf16", "fp32"), steps, (False, True) if gpu else (False,)):
+        if computed(precision, device) != precision:
+            continue  # bf16 on a CPU without it: the fp32 rows are what it does
         name = f"ResNet-{depth}{', captured' if graph else ''}"
         say(f"timing {name} in {precision} ...")
         try:

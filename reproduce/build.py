@@ -25,6 +25,7 @@ from reproduce.data.imagenet import ImageNet
 from reproduce.errors import UserError
 from reproduce.nets import residual
 from reproduce.nets.recompute import recomputed
+from reproduce.precision import computed
 from reproduce.record import RUNS, cores
 from reproduce.schedule import Plateau, Schedule
 
@@ -84,7 +85,7 @@ def build_data(config: Config, chunk: int = 1) -> Data:
         "channels_last": t.channels_last,
     }
     if config.net.stem == "cifar":
-        return Cifar10(**common, chunk=chunk)
+        return Cifar10(**common, chunk=chunk, side=d.side)
     return ImageNet(
         **common,
         **{key: getattr(d, key) for key in ("shorter_side", "crop", "test_side", "colour_noise")},
@@ -178,7 +179,7 @@ def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | No
         num_nodes=e.nodes,
         strategy="ddp" if e.devices * e.nodes > 1 else "auto",
         plugins=environment(config),
-        precision=PRECISIONS[config.train.precision],
+        precision=PRECISIONS[computed(config.train.precision, device_of(config))],
         benchmark=e.autotune,
         logger=logger or False,
         callbacks=callbacks,

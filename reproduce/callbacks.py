@@ -106,12 +106,13 @@ class Keeper(Callback):
 
     def _save_when_due(self, trainer: L.Trainer, module: Classifier, last: bool = False) -> None:
         due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.seconds
-        number, save = self._agreed(trainer, self.signals.number, due or last)
+        number, save = self._agreed(trainer, self.signals.number, due)
         if number:
             self.signals.hold()
-        if number or save:
+        stopped = number and not last  # the result follows at once: nothing is left to be stopped
+        if stopped or save:
             self.save(trainer, module)
-        if number and not last:
+        if stopped:
             raise Stopped(int(number))
 
     def _agreed(self, trainer: L.Trainer, number: int, save: bool) -> tuple[int, bool]:

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reproduce.precision import autocast
 from reproduce.schedule import Schedule
 from reproduce.step import CAPTURES, CapturedStep, EagerStep, Step
 from reproduce.sums import Sums
 
 Batch = tuple[Tensor, Tensor]  # images (b, 3, h, w) and labels (b,)
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Classifier(L.LightningModule):
         self.net, self.schedule, self.sgd = net, schedule, sgd
         self._call = torch.compile(net) if compiled else net
         self.captured = captured  # the step is a CUDA graph, where one can be: on a single CUDA device
-        self.test_dtype = DTYPES[test_precision]
+        self.test_precision = test_precision
         self.iteration = 0
         self.warmup_over: int | None = None if schedule.warmup_lr else 0  # the iteration from which `lr` holds
         self.rows: list[dict[str, float]] = []  # the curve, a row per test
@@ -144,7 +144,7 @@ class Classifier(L.LightningModule):
         images, labels = batch
         sums = self.held_out if dataloader_idx else self.test
         if len(labels):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.test_dtype is torch.bfloat16):
+            with autocast(self.test_precision, self.device):
                 scores = self.net(images).float()
             sums.add(F.cross_entropy(scores, labels), scores, labels, top5=self.top5)
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -38,11 +39,39 @@ def sentence(report: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+class Remaining:
+    """How long the trainings of one command still take, together, from what this start of them has done so far.
+
+    `work`: of each training, by its label; any unit, here layers x images x iterations.
+    """
+
+    def __init__(self, work: Mapping[str, float]):
+        self.work = dict(work)
+        self.began = time.monotonic()
+        self.first: dict[str, float] = {}  # label -> share of its iterations that an earlier start had done
+        self.now: dict[str, float] = {}
+
+    def seconds(self, report: dict[str, Any]) -> float | None:
+        """After one more report; None while nothing has been done."""
+        label, share = report["label"], report["iteration"] / report["iterations"]
+        self.now[label] = share
+        if self.first.setdefault(label, share) == share == 0:
+            return None
+        done = sum(work * (self.now.get(label, 0) - self.first.get(label, 0)) for label, work in self.work.items())
+        left = sum(work * (1 - self.now.get(label, 0)) for label, work in self.work.items())
+        return (time.monotonic() - self.began) * left / done if done else None
+
+    def sentence(self, report: dict[str, Any]) -> str:
+        """`; all 4 trainings: ETA 3:20`, or nothing where there is one only."""
+        seconds = self.seconds(report)
+        return f"; all {len(self.work)} trainings: ETA {duration(seconds)}" if len(self.work) > 1 else ""
+
+
 class Display:
     """Shows reports of one or several trainings (keyed by their label) on stderr."""
 
-    def __init__(self, jobs: int = 1):
-        self.jobs = jobs
+    def __init__(self, remaining: Remaining | None = None):
+        self.remaining = remaining or Remaining({})
         self.console = Console(stderr=True)
         self.bars: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
@@ -66,7 +95,7 @@ class Display:
             self._line(report)
 
     def _bar(self, bars: Progress, report: dict[str, Any]) -> None:
-        label, text = report["label"], sentence(report)
+        label, text = report["label"], sentence(report) + self.remaining.sentence(report)
         if label not in self.tasks:
             self.tasks[label] = bars.add_task(text, total=report["iterations"])
         bars.update(self.tasks[label], completed=report["iteration"], description=text)
@@ -75,8 +104,9 @@ class Display:
 
     def _line(self, report: dict[str, Any]) -> None:
         label, now = report["label"], time.monotonic()
+        together = self.remaining.sentence(report)
         when, iteration = self.told.setdefault(label, (now - LINE_SECONDS + FIRST_SECONDS, -1))
         ended = report["iteration"] >= report["iterations"] > iteration
         if (now - when >= LINE_SECONDS and report["iteration"] != iteration) or ended:
             self.told[label] = now, report["iteration"]
-            say(sentence(report))
+            say(sentence(report) + together)

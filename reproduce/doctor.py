@@ -5,7 +5,6 @@ Lightning is judged by its version and never imported: two of its releases do ha
 
 import importlib
 import os
-import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -133,7 +132,7 @@ def device(wanted: str | None = None) -> Finding:
         return Finding(
             "warning", f"there is an NVIDIA driver, but {_why_no_cuda(torch)}; trainings will run on the CPU"
         )
-    return _cpu()
+    return cpu()
 
 
 def _why_no_cuda(torch: ModuleType) -> str:
@@ -145,20 +144,17 @@ def _why_no_cuda(torch: ModuleType) -> str:
     return f"torch {torch.__version__} finds no usable GPU: {cause}"
 
 
-def _cpu() -> Finding:
+def cpu() -> Finding:
+    """The cores, and what the processor has for a training: AVX-512, AMX, bf16."""
+    from reproduce.precision import has_bf16, instructions
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS")
-    text = f"no GPU; {cores} CPU cores, bf16 {'native' if _bf16_in_cpu() else 'emulated'}"
+    text = f"no GPU; {cores} CPU cores, {instructions()}"
+    text += "" if has_bf16() else ", no bf16: what is configured in bf16 is computed in fp32"
     if threads and threads.isdigit() and int(threads) > cores:
         return Finding("warning", f"{text}; OMP_NUM_THREADS={threads} is more than there are cores: unset it")
     return Finding("ok", text + (f", OMP_NUM_THREADS={threads}" if threads else ""))
-
-
-def _bf16_in_cpu() -> bool:
-    try:
-        return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", Path("/proc/cpuinfo").read_text()) is not None
-    except OSError:  # not Linux
-        return False
 
 
 def disk(folder: Path) -> Finding:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from reproduce import checkpoint, stop
 from reproduce.config import Run
-from reproduce.display import Display
+from reproduce.display import Display, Remaining
 from reproduce.errors import UserError
 from reproduce.lock import lock
 from reproduce.record import RESULTS, RUNS, is_first_process, say, sweep
-from reproduce.side_by_side import side_by_side
+from reproduce.side_by_side import labels_of, side_by_side, work_of
 
 
 def outside_launcher() -> bool:
@@ -91,9 +91,10 @@ def not_done(runs: Sequence[Run]) -> list[Run]:
 
 def _in_turn(runs: Sequence[Run], signals: stop.Signals) -> int:
     codes = []
-    for number, run in enumerate(runs, 1):
-        label = os.environ.get("REPRODUCE_LABEL") or f"[{number}/{len(runs)}] {run.name} seed {run.seed}"
-        codes.append(_one(run, label, signals))
+    labels = [os.environ.get("REPRODUCE_LABEL") or label for label in labels_of(runs)]
+    remaining = Remaining(dict(zip(labels, map(work_of, runs), strict=True)))
+    for run, label in zip(runs, labels, strict=True):
+        codes.append(_one(run, label, remaining, signals))
         if codes[-1] in stop.CODES or (codes[-1] and outside_launcher()):  # the launcher ends the other processes
             return codes[-1]
     return verdict(codes)
@@ -106,7 +107,7 @@ def verdict(codes: Sequence[int]) -> int:
     return 2 if len(failed) == len(codes) and set(failed) == {2} else 1
 
 
-def _one(run: Run, label: str, signals: stop.Signals) -> int:
+def _one(run: Run, label: str, remaining: Remaining, signals: stop.Signals) -> int:
     """Train one run; its trouble becomes one line (the traceback goes to its folder) and an exit code."""
     from reproduce.train import train
 
@@ -114,7 +115,7 @@ def _one(run: Run, label: str, signals: stop.Signals) -> int:
     signals.patient = False
     entered = False
     try:
-        with lock(folder) if first else nullcontext(), Display() as display:  # one holds it for all
+        with lock(folder) if first else nullcontext(), Display(remaining) as display:  # one holds it for all
             entered = True
             if first:
                 tidy(run)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reproduce.classifier import DTYPES
+from reproduce.precision import autocast
 from reproduce.sums import Sums
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -18,7 +18,7 @@ def count_errors(net: nn.Module, batches: Batches, precision: str = "fp32", top5
     net.eval()
     sums = Sums()
     for images, labels in batches:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=DTYPES[precision] is torch.bfloat16):
+        with autocast(precision, images.device):
             scores = net(images).float()
         sums.add(F.cross_entropy(scores, labels), scores, labels, top5=top5)
     return sums

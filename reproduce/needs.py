@@ -15,6 +15,7 @@ from reproduce.config import Config, Run
 from reproduce.doctor import Finding
 from reproduce.memory import step_bytes
 from reproduce.plan import gigabytes
+from reproduce.precision import computed
 from reproduce.record import RESULTS
 
 PROCESS = 1.0  # GB of Python, torch and Lightning
@@ -53,7 +54,8 @@ def memory(runs: Sequence[Run]) -> Finding:
     there = min(gpus) if gpus else available_gigabytes()
     what = f"{each * together} process(es) for {', '.join(sizes)}"
     text = f"{needed:.1f} GB of memory {'on a GPU, ' if gpus else ''}for {what}"
-    text += f" (batch {t.batch_size}, {t.precision}{', recomputing' if e.recompute else ''}), {there:.1f} GB there"
+    how = _precision(heaviest[0], bool(gpus)) + (", recomputing" if e.recompute else "")
+    text += f" (batch {t.batch_size}, {how}), {there:.1f} GB there"
     if needed <= there:
         return Finding("ok", text)
     saving = "" if e.recompute or t.compile else "SET=execution.recompute=true (the same numbers, more time), "
@@ -63,7 +65,7 @@ def memory(runs: Sequence[Run]) -> Finding:
 def _process_gigabytes(run: Run, gpu: bool) -> float:
     images = CIFAR if run.config.net.stem == "cifar" else 0.0
     chunk = CHUNK * _share(run) * chunk_of(run.config) if run.config.net.stem == "cifar" else 0.0
-    return step_gigabytes(run) + chunk + (CONTEXT + images / 2 if gpu else PROCESS + images)
+    return step_gigabytes(run, _precision(run, gpu)) + chunk + (CONTEXT + images / 2 if gpu else PROCESS + images)
 
 
 def _size(run: Run) -> int:
@@ -77,14 +79,21 @@ def _share(run: Run) -> int:
 
 
 def _side(run: Run) -> int:
-    return run.config.data.crop or 32
+    return run.config.data.crop or run.config.data.side or 32
 
 
-def step_gigabytes(run: Run) -> float:
-    """One process's training step: weights, momentum, and the most that forward and backward pass hold at a time."""
+def _precision(run: Run, gpu: bool) -> str:
+    return computed(run.config.train.precision, "cuda" if gpu else "cpu")
+
+
+def step_gigabytes(run: Run, precision: str) -> float:
+    """One process's training step: weights, momentum, and the most that forward and backward pass hold at a time.
+
+    `precision`: that of the device to be counted for, which may be another than this machine's.
+    """
     with FakeTensorMode(), torch.device("cpu"):  # of the CPU, for autocast knows no "meta"
         net = build_training_net(_countable(run))
-        step = step_bytes(net, _share(run), _side(run), bf16=run.config.train.precision == "bf16")
+        step = step_bytes(net, _share(run), _side(run), bf16=precision == "bf16")
     return (8 * count.parameters(net) + step) / 1e9
 
 

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from reproduce import count
 from reproduce.build import build_net, build_training_net, device_of, image_size, on_gpu, set_precision, set_threads
 from reproduce.config import Run
+from reproduce.precision import autocast
 from reproduce.train import is_done
 
 
@@ -40,7 +41,7 @@ def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
     seconds = []
     for _ in range(steps):
         began = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=run.config.train.precision == "bf16"):
+        with autocast(run.config.train.precision, device):
             loss = cross_entropy(net(images).float(), labels)
         loss.backward()
         loss.item()
@@ -49,7 +50,7 @@ def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
 
 
 def hours(run: Run, multiply_adds: int, speed: float) -> float:
-    t, size = run.config.train, run.config.data.crop or PROBES["cifar"].size
+    t, size = run.config.train, run.config.data.crop or run.config.data.side or PROBES["cifar"].size
     scale = (size / image_size(run.config)) ** 2
     return 3 * multiply_adds * scale * t.batch_size * t.iterations / speed / 3600
 

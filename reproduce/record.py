@@ -21,6 +21,7 @@ from torch import Tensor
 
 from reproduce.config import Run
 from reproduce.errors import UserError
+from reproduce.precision import computed, instructions
 
 RESULTS = Path("results")
 RUNS = Path("runs")
@@ -158,15 +159,16 @@ def is_first_process() -> bool:
 
 def device_name(device: torch.device) -> str:
     """The accelerator's own name, or `CPU (model)`."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({processor()['model']})"
+
+
+def processor() -> dict[str, str]:
+    """This machine's processor: its model, and the instruction set that torch uses on it."""
     model = platform.processor() or platform.machine()
-    try:
+    with suppress(OSError):  # not Linux
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    except OSError:
-        pass
-    return f"CPU ({model})"
+    return {"model": model, "instructions": instructions()}
 
 
 def versions() -> dict[str, str]:
@@ -176,6 +178,7 @@ def versions() -> dict[str, str]:
 def write_bench(name: str, device: torch.device, found: Mapping[str, object]) -> Path:
     """results/bench/<name>.json: what a benchmark measured, and on what machine. Speeds belong to no profile."""
     machine: dict[str, object] = {"device": device_name(device), "cpu": device_name(torch.device("cpu"))}
+    machine |= {"instructions": instructions()}
     machine |= {"cores": cores(), "threads": torch.get_num_threads(), "versions": versions()}
     machine |= {"load_before": round(os.getloadavg()[2], 1), "commit": commit()[0]}  # of the last 15 minutes
     path = RESULTS / "bench" / f"{name}.json"
@@ -195,7 +198,8 @@ def provenance(
         "dirty": code[1],
         "versions": versions(),
         "device": device_name(device),
-        "precision": run.config.train.precision,
+        "processor": processor(),
+        "precision": computed(run.config.train.precision, device),
         "threads": torch.get_num_threads(),
         "processes": processes,
         "bn_group": run.config.net.bn_group,

@@ -34,7 +34,8 @@ class Data:
     scale: float = MISSING
     validation: int = MISSING
     subset: int = MISSING
-    # Of the ImageNet recipe only; None, and no part of what is hashed, elsewhere (OWN_KEYS).
+    # Of one recipe only; None, and no part of what is hashed, elsewhere (OWN_KEYS).
+    side: Optional[int] = None  # noqa: UP045
     shorter_side: Optional[tuple[int, int]] = None  # noqa: UP045
     crop: Optional[int] = None  # noqa: UP045
     colour_noise: Optional[float] = None  # noqa: UP045
@@ -102,7 +103,7 @@ class Config:
     execution: Execution = field(default_factory=Execution)
 
 
-CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str | int, ...]] = {
     "net.stem": ("cifar", "imagenet"),
     "net.shortcut": ("none", "A", "B", "C"),
     "net.block": ("auto", "basic", "bottleneck"),
@@ -111,6 +112,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "net.stride": ("first-1x1", "3x3"),
     "net.init": ("fan_in", "fan_out"),
     "data.source": ("official", "folder", "synthetic"),
+    "data.side": (8, 16),
     "data.normalize": ("per-pixel-mean", "channels"),
     "train.lr_policy": ("steps", "plateau"),
     "train.plateau_watch": ("train", "validation"),
@@ -155,7 +157,8 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-OWN_KEYS = {  # of the ImageNet recipe: without a value in a recipe that does not name them
+OWN_KEYS = {  # of one recipe: without a value in a recipe that does not name them
+    "data.side",
     *("data.shorter_side", "data.crop", "data.colour_noise", "data.test_side", "eval.test_sides"),
     *("data.predecoded", "data.shards"),
     *("train.plateau_watch", "train.plateau_patience", "train.plateau_gain"),
@@ -172,7 +175,7 @@ def problems(flat: dict[str, Any]) -> Iterator[str]:
     absent = {key for key in OWN_KEYS if flat[key] is None}
     for key, allowed in CHOICES.items():
         if key not in absent and flat[key] not in allowed:
-            yield f"{key}: {flat[key]!r} is not one of {', '.join(allowed)}"
+            yield f"{key}: {flat[key]!r} is not one of {', '.join(map(str, allowed))}"
     for key, (low, high) in RANGES.items():
         if key not in absent and not low <= flat[key] <= high:  # also false for NaN
             yield f"{key}: {flat[key]} is not between {low:g} and {high:g}"
@@ -209,6 +212,9 @@ def _problems_between_keys(flat: dict[str, Any]) -> Iterator[str]:
 def _problems_of_views(flat: dict[str, Any]) -> Iterator[str]:
     """ImageNet's views; the CIFAR recipe, with its single 32x32 view, takes none of these keys."""
     views = {key: flat[key] for key in OWN_KEYS if not key.startswith("train.")}
+    side = views.pop("data.side")
+    if flat["net.stem"] != "cifar" and side is not None:
+        yield "data.side: goes with the CIFAR-10 runs"
     if flat["net.stem"] == "cifar":
         yield from (f"{key}: goes with the ImageNet runs" for key, value in views.items() if value is not None)
         return

@@ -12,9 +12,19 @@ from pathlib import Path
 
 from reproduce import stop
 from reproduce.config import Run
-from reproduce.display import Display
+from reproduce.display import Display, Remaining
 from reproduce.mps import mps
 from reproduce.record import RUNS, cores, say
+
+
+def labels_of(runs: Sequence[Run]) -> list[str]:
+    """What a training is called in the lines about it: [1/4] cifar10-plain-56 seed 0."""
+    return [f"[{number}/{len(runs)}] {run.name} seed {run.seed}" for number, run in enumerate(runs, 1)]
+
+
+def work_of(run: Run) -> float:
+    """Layers x images x iterations: about how long a training takes beside others of its family."""
+    return float(run.config.net.depth * run.config.train.batch_size * run.config.train.iterations)
 
 
 def side_by_side(runs: Sequence[Run], told: Callable[[stop.Stopped], int]) -> list[int]:
@@ -26,14 +36,15 @@ def side_by_side(runs: Sequence[Run], told: Callable[[stop.Stopped], int]) -> li
     jobs = min(runs[0].config.execution.jobs, len(runs))
     running: dict[int, tuple[subprocess.Popen[bytes], Run]] = {}  # slot -> process
     codes: list[int] = []
-    with _sharing(runs[0], jobs) as environment, Display(jobs) as display:
+    labels = labels_of(runs)
+    remaining = Remaining(dict(zip(labels, map(work_of, runs), strict=True)))
+    with _sharing(runs[0], jobs) as environment, Display(remaining) as display:
         try:
             while waiting or running:
                 for slot in range(jobs):
                     if slot not in running and waiting:
                         number, run = waiting.pop(0)
-                        label = f"[{number}/{len(runs)}] {run.name} seed {run.seed}"
-                        running[slot] = _start(run, label, slot, jobs, environment), run
+                        running[slot] = _start(run, labels[number - 1], slot, jobs, environment), run
                 time.sleep(0.5)
                 for slot, (process, run) in list(running.items()):
                     _show(display, run)

@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from paper_tables.__main__ import main as tables
 from reproduce.__main__ import ALONE, main
-from reproduce.display import duration, sentence
+from reproduce.display import Remaining, duration, sentence
 from tests.test_make import clean_environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,7 +96,7 @@ def test_plan_and_status_read_only(capsys: pytest.CaptureFixture[str], tmp_path:
 
 
 def test_profile_name_says_where_results_go(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["profile-name", "--profile", "short", "train.precision=fp32"]) == 0
+    assert main(["profile-name", "--profile", "short", "train.precision=bf16"]) == 0
     assert capsys.readouterr().out.startswith("short+")
 
 
@@ -152,3 +153,20 @@ def test_ctrl_c_is_130_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None
     assert main(["runs"]) == 130
     monkeypatch.setattr("paper_tables.__main__._check", pressed)
     assert tables(["check"]) == 130
+
+
+def test_several_trainings_have_one_eta_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    remaining = Remaining({"a": 30.0, "b": 10.0})
+
+    def report(label: str, iteration: int) -> dict[str, Any]:
+        return {"label": label, "iteration": iteration, "iterations": 100}
+
+    assert remaining.sentence(report("a", 0)) == "; all 2 trainings: ETA -"
+    clock[0] = 110.0
+    assert remaining.sentence(report("a", 50)) == "; all 2 trainings: ETA 0:16"  # 15 of 40 in 10 s
+    clock[0] = 120.0
+    remaining.seconds(report("b", 40))  # continued: what an earlier start had done tells nothing of this one's speed
+    assert remaining.seconds(report("b", 90)) == 20.0 * (15 + 1) / (15 + 5)
+    assert Remaining({"a": 1.0}).sentence(report("a", 50)) == ""

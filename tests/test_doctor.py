@@ -163,7 +163,7 @@ def test_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: float, leve
 
 def test_old_python_and_too_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "4096")
-    assert doctor._cpu().level == "warning"
+    assert doctor.cpu().level == "warning"
     monkeypatch.setattr(sys, "version_info", (3, 9, 0))
     assert doctor.python().level == "error"
 
@@ -187,8 +187,9 @@ def test_memory_grows_with_the_net_and_the_batch_and_is_held_against_what_is_the
     from reproduce import needs
 
     small, large = run_of("cifar10-resnet-20"), run_of("cifar10-resnet-110")
-    assert needs.step_gigabytes(large) > 4 * needs.step_gigabytes(small) > 0
-    assert needs.step_gigabytes(small) > 1.8 * needs.step_gigabytes(run_of("cifar10-resnet-20", "train.batch_size=64"))
+    assert needs.step_gigabytes(large, "fp32") > 4 * needs.step_gigabytes(small, "fp32") > 0
+    half = run_of("cifar10-resnet-20", "train.batch_size=64")
+    assert needs.step_gigabytes(small, "fp32") > 1.8 * needs.step_gigabytes(half, "fp32")
     monkeypatch.setattr(needs, "available_gigabytes", lambda: 2.0)
     found = needs.memory([small, large])
     assert found.level == "error"

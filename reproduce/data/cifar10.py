@@ -27,14 +27,15 @@ class Cifar10(KeyedData):
 
     Args:
         chunk: iterations per loader item, at most.
+        side: pixels that the images are shrunk to; None: as they are, 32.
     """
 
     split_key = 0x45_000
     test_size = 1000
 
-    def __init__(self, *, chunk: int = 1, **common: Any) -> None:
+    def __init__(self, *, chunk: int = 1, side: int | None = None, **common: Any) -> None:
         super().__init__(**common)
-        self.chunk = chunk
+        self.chunk, self.side = chunk, side
 
     # The images
 
@@ -48,8 +49,10 @@ class Cifar10(KeyedData):
         if self.fingerprint:
             return
         images = READERS[self.source](self.root)
-        self.is_official = self.source == "official" and self.subset == 0 and _sizes(images) == OFFICIAL_SIZES
+        whole = self.subset == 0 and self.side is None
+        self.is_official = self.source == "official" and whole and _sizes(images) == OFFICIAL_SIZES
         images = images.subset(self.subset) if self.subset else images
+        images = images.shrunk(self.side) if self.side else images
         self.classes, self.description = images.classes, images.description
         self.test_images, self.test_labels = images.test_images, images.test_labels
         self._hold_out(images)
@@ -64,7 +67,7 @@ class Cifar10(KeyedData):
         self.train_images, self.train_labels = images.train_images[kept], images.train_labels[kept]
 
     def _mean_image(self) -> Tensor:
-        """Of the images that are trained on: float32 [3, 32, 32]."""
+        """Of the images that are trained on: float32 [3, h, w]."""
         total = self.train_images.sum(0, dtype=torch.int64)  # exact, whatever the number of threads
         return (total.double() / self.n_train).float()
 

@@ -29,12 +29,28 @@ class Images:
             test_labels=self.test_labels[test],
         )
 
+    def shrunk(self, side: int) -> "Images":
+        """The images averaged down to side x side pixels, rounded; `side` divides theirs."""
+        return replace(
+            self,
+            train_images=_averaged(self.train_images, side),
+            test_images=_averaged(self.test_images, side),
+            description=f"{self.description}, shrunk to {side}x{side} pixels",
+        )
+
     def fingerprint(self) -> str:
         """SHA-256 over labels (int64) and images (uint8), training set before test set: "sha256:<64 digits>"."""
         digest = hashlib.sha256()
         for tensor in (self.train_labels, self.train_images, self.test_labels, self.test_images):
             digest.update(tensor.contiguous().numpy().data.cast("B"))
         return f"sha256:{digest.hexdigest()}"
+
+
+def _averaged(images: Tensor, side: int) -> Tensor:
+    """uint8 [N, 3, h, h] -> [N, 3, side, side]: means over squares of pixels in integers, halves rounded up."""
+    k = images.shape[2] // side
+    sums = images.unfold(2, k, k).unfold(3, k, k).sum((4, 5), dtype=torch.int32)
+    return ((2 * sums + k * k) // (2 * k * k)).to(torch.uint8)
 
 
 def _first_per_class(labels: Tensor, k: int) -> Tensor:

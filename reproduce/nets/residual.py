@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import platform
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -35,35 +34,14 @@ class Options:
     bn_group: int | None
 
 
-def has_bf16() -> bool:
-    """Whether this CPU has bf16 instructions; True where torch cannot tell (not x86), to leave its own kernel alone."""
-    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    return platform.machine() not in ("x86_64", "AMD64") or any(check is None or check() for check in checks)
-
-
-HAS_BF16 = has_bf16()
-
-
-def emulates_bf16(x: Tensor) -> bool:
-    """Whether a convolution of `x` would run in bf16 on a CPU that has no instructions for it."""
-    if HAS_BF16 or x.device.type != "cpu":
-        return False
-    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-
-
 class Conv2d(nn.Conv2d):
     """Convolution, padded to keep the map, without bias: BN follows each (Sec. 3.4)."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
         super().__init__(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
 
-    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not emulates_bf16(x):
-            return super()._conv_forward(x, weight, bias)
-        # To emulate bf16, oneDNN rounds inputs and weights to it, sums in fp32 and rounds the result. Its fp32 kernel
-        # on rounded values gives the same up to the order of the sum, faster (step of ResNet-20: 400 ms, not 743).
-        with torch.autocast("cpu", enabled=False):
-            return super()._conv_forward(x.bfloat16().float(), weight.bfloat16().float(), None).bfloat16()
+    def reset_parameters(self) -> None:
+        """Draws nothing: `initialise` does, and torch's own weights would take as long again."""
 
 
 class BatchNorm(nn.BatchNorm2d):
