@@ -6,8 +6,12 @@ from torch import Tensor
 
 from reproduce.data.keyed import CROP_AND_FLIP, below, hash32
 
-PAD = 4
-OFFSETS = 2 * PAD + 1  # a crop begins 0..8 pixels into the padded image
+SIDE = 32
+
+
+def padding(side: int) -> int:
+    """Pixels on each side of an image: 4 of 32; in proportion where the images are shrunk."""
+    return side // 8
 
 
 def normalize(images: Tensor, offset: Tensor, divisor: Tensor) -> Tensor:
@@ -18,14 +22,15 @@ def normalize(images: Tensor, offset: Tensor, divisor: Tensor) -> Tensor:
     return images.float().sub_(offset).div_(divisor)
 
 
-def draw(seed: int, iterations: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def draw(seed: int, iterations: Tensor, positions: Tensor, side: int = SIDE) -> tuple[Tensor, Tensor, Tensor]:
     """Row offset (0..8), column offset (0..8) and flip (bool) of the image at each position j of each iteration.
 
     `iterations` and `positions` broadcast together, for example [k, 1] and [b] to [k, b]. One hash chooses among the
-    9 · 9 · 2 cases.
+    9 · 9 · 2 cases, of images of 32 pixels a side.
     """
-    case = below(OFFSETS * OFFSETS * 2, hash32(seed, iterations, positions, CROP_AND_FLIP))
-    return case // (2 * OFFSETS), case // 2 % OFFSETS, (case % 2).bool()
+    offsets = 2 * padding(side) + 1
+    case = below(offsets * offsets * 2, hash32(seed, iterations, positions, CROP_AND_FLIP))
+    return case // (2 * offsets), case // 2 % offsets, (case % 2).bool()
 
 
 def crop_flip(images: Tensor, row: Tensor, column: Tensor, flip: Tensor) -> Tensor:
@@ -37,6 +42,7 @@ def crop_flip(images: Tensor, row: Tensor, column: Tensor, flip: Tensor) -> Tens
     down, across = torch.arange(h, device=images.device), torch.arange(w, device=images.device)
     rows = down + row[:, None]
     columns = torch.where(flip[:, None], w - 1 - across, across) + column[:, None]
-    place = (rows[:, :, None] * (w + 2 * PAD) + columns[:, None, :]).view(b, 1, h * w)
-    padded = F.pad(images, (PAD,) * 4).flatten(2)
+    pad = padding(h)
+    place = (rows[:, :, None] * (w + 2 * pad) + columns[:, None, :]).view(b, 1, h * w)
+    padded = F.pad(images, (pad,) * 4).flatten(2)
     return padded.gather(2, place.expand(b, c, h * w)).view(b, c, h, w)
