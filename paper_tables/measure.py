@@ -12,8 +12,6 @@ from paper_tables import rules
 from paper_tables.registry import Artefact, Cell, Registry
 from paper_tables.results import Results, Seed
 
-BN_IMAGES = "images per batch normalisation"
-
 
 @dataclass(frozen=True)
 class Conditions:
@@ -37,7 +35,7 @@ class Conditions:
             "iterations": tuple(done / full for done, full in self.budgets),
             "batch": self.batches,
             "precision": self.precisions,
-            BN_IMAGES: self.normalised,
+            "images per batch normalisation": self.normalised,
         }
         return [name for name, values in named.items() if len(set(values)) > 1]
 
