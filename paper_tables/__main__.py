@@ -8,9 +8,12 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from paper_tables.registry import Artefact, Registry, UserError, load
+
+if TYPE_CHECKING:
+    from paper_tables.results import Results
 
 
 class _Parser(argparse.ArgumentParser):
@@ -117,9 +120,13 @@ def _render(options: argparse.Namespace) -> int:
             )
     anchor = f"#{artefacts[0].name}" if len(artefacts) == 1 else ""
     print(f"report: {page}{anchor}")
+    _say_skipped(found)
+    return 0
+
+
+def _say_skipped(found: Results) -> None:
     for path, reason in found.skipped:
         print(f"skipped {path}: {reason}", file=sys.stderr)
-    return 0
 
 
 def _words(artefact: Artefact, table: object, missing: list[str]) -> str:
@@ -207,6 +214,8 @@ def _compare(options: argparse.Namespace) -> int:
         if len(pair) != 2 or any(word in registry.nets for word in pair):
             raise UserError("compare: name runs, or two sets of results (a profile or its folder), not both")
         a, b = (results.read(*_set(word, options.results, registry)) for word in pair)
+        _say_skipped(a)
+        _say_skipped(b)
         made = comparison.of_sets(a, b, (pair[0], pair[1]), registry)
         assert made.points is not None
         print(f"{made.points.caption}\n\n{made.points.markdown()}")

@@ -19,11 +19,11 @@ def check(results: Results, registry: Registry) -> tuple[str, bool]:
     lines += _columns([head, *(_cell_row(j) for j in cells if j.measured)])
     lines += ["", "Claims of Sec. 4.1 and 4.2", "", *_columns([_claim_row(v) for v in verdicts])]
     lines += [f"skipped {path}: {reason}" for path, reason in results.skipped]
-    counts = Counter([j.verdict for j in cells]), Counter([v.word for v in verdicts])
+    counts = Counter([j.word for j in cells]), Counter([v.word for v in verdicts])
     cells_line, claims_line = (", ".join(f"{n} {word}" for word, n in sorted(c.items())) for c in counts)
     lines += ["", f"cells: {cells_line}", f"claims: {claims_line}"]
     lines += sorted({f"not compared: {j.reason}" for j in cells if j.verdict == "not compared"})
-    failed = any(j.verdict == "outside" for j in cells) or any(v.outcome == "fails" for v in verdicts)
+    failed = any(j.verdict in ("outside", "fails") for j in cells) or any(v.outcome == "fails" for v in verdicts)
     return "\n".join(lines), failed
 
 
@@ -31,8 +31,8 @@ def _cell_row(judgement: Judgement) -> list[str]:
     cell, measured = judgement.cell, judgement.measured
     ours = measured.text(cell.best_of) if measured else ""
     difference = judgement.difference_text
-    tolerance = f"{judgement.tolerance:.2f}"
-    return [judgement.verdict, cell.artefact, cell.label, cell.metric, cell.printed, ours, difference, tolerance]
+    tolerance = "" if cell.bound else f"{judgement.tolerance:.2f}"
+    return [judgement.word, cell.artefact, cell.label, cell.metric, cell.printed, ours, difference, tolerance]
 
 
 def _claim_row(verdict: Verdict) -> list[str]:

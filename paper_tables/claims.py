@@ -1,25 +1,39 @@
-"""The sentences of Sec. 4.1 and 4.2 as rules on measured numbers: signed gaps and a margin (see paper.yaml)."""
+"""The sentences of Sec. 4.1 and 4.2 as rules on measured numbers: signed gaps, a margin and noise (see paper.yaml)."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from paper_tables.measure import Conditions, Measured, conditions_of, measure, spread
+from paper_tables import rules
+from paper_tables.measure import Conditions, Measured, conditions_of, measure
 from paper_tables.registry import Registry, label_of
 from paper_tables.results import Results
 
 ERRORS = ("train_error", "test_error", "top1_error", "top5_error", "plateau_error")
 COUNTS = ("parameters", "multiply_adds", "warmup_iterations")
+EXACT = ("parameters", "multiply_adds")  # of the net itself: no seed changes them
+
+# What a verdict is called. One that rests on a single run, on any side, has words of its own.
+SHORT = "undecided (one run each, at a short length)"
+GOOD = ("reproduced", "reproduced in one run each", "holds here", "holds in one run each", "holds by count")
+BAD = (
+    *("not reproduced", "not reproduced in one run each"),
+    *("does not hold here", "does not hold in one run each", "fails by count"),
+)
+OPEN = ("undecided", "undecided in one run each", SHORT)
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A difference that should be positive (near, equal: small), and its std."""
+    """A difference that should be positive (near, gain, equal: small), its standard error, the fewest runs behind."""
 
     value: float
-    std: float = 0.0
+    error: float = 0.0
+    n: int = 1
 
 
 @dataclass(frozen=True)
@@ -48,20 +62,54 @@ def judge_claim(claim: dict[str, Any], results: Results, registry: Registry) -> 
     pairs = [pair for pair in claim.get("pairs", []) if all(run in there for run in pair)]
     missing = [run for run in wanted if run not in there]
     if missing and not (claim.get("partial") and pairs):
-        return Verdict(claim, "not run", "not run", "needs " + ", ".join(missing))
+        return without(claim, missing, results)
     if claim.get("partial"):
         there = {run: there[run] for pair in pairs for run in pair}
     conditions = conditions_of([s for run in there for s in results.seeds[run]], registry)
-    gaps = gaps_of(claim, there, pairs)
-    shown = words_of(claim, there, gaps)
-    if conditions.mixed and claim["metric"] != "parameters":
-        return Verdict(
-            claim, "undecided", "undecided", f"{shown}; runs differ in {', '.join(conditions.mixed)}", "", conditions
-        )
-    margins = [margin_of(claim, gap, results.profile, registry) for gap in gaps]
-    outcome = decide(claim["rule"], [gap.value for gap in gaps], margins)
-    word = word_for(outcome, conditions, results.profile)
-    return Verdict(claim, outcome, word, shown, _span(margins, claim), conditions)
+    return judge_numbers(claim, there, gaps_of(claim, there, pairs), conditions, results.profile, registry)
+
+
+def without(claim: dict[str, Any], missing: list[str], results: Results) -> Verdict:
+    """A claim that lacks runs: not run, or undecided where all of them were run and refused."""
+    refused = [f"{label_of(run)} is refused: {results.refused[run]}" for run in missing if run in results.refused]
+    needed = [run for run in missing if run not in results.refused]
+    numbers = "; ".join([*([f"needs {', '.join(needed)}"] if needed else []), *refused])
+    word = "not run" if needed else "undecided"
+    return Verdict(claim, word, word, numbers)
+
+
+def judge_numbers(
+    claim: dict[str, Any],
+    numbers: dict[str, Measured],
+    gaps: list[Gap],
+    conditions: Conditions,
+    profile: str,
+    registry: Registry,
+) -> Verdict:
+    """The verdict on numbers that are all there."""
+    if claim["metric"] in EXACT:
+        return judge_exactly(claim, numbers, gaps, conditions)
+    single = any(gap.n == 1 for gap in gaps)
+    remarks = [f"runs differ in {', '.join(conditions.mixed)}"] if conditions.mixed else []
+    remarks += [", ".join(conditions.notes)] if conditions.notes else []
+    shown = "; ".join([words_of(claim, numbers, gaps), *remarks])
+    if conditions.mixed:
+        word = word_for("undecided", conditions, profile, single)
+        return Verdict(claim, "undecided", word, shown, "", conditions)
+    margins = [margin_of(claim, profile, registry)] * len(gaps)
+    noise = [noise_of(gap, claim["metric"], conditions, registry) for gap in gaps]
+    outcome = decide(claim["rule"], [gap.value for gap in gaps], margins, noise)
+    word = word_for(outcome, conditions, profile, single)
+    return Verdict(claim, outcome, word, shown, margin_words(margins, gaps, noise), conditions)
+
+
+def judge_exactly(
+    claim: dict[str, Any], numbers: dict[str, Measured], gaps: list[Gap], conditions: Conditions | None = None
+) -> Verdict:
+    """The verdict on a count: neither margin nor noise, however often it was trained."""
+    nothing = [0.0] * len(gaps)
+    outcome = decide(claim["rule"], [gap.value for gap in gaps], nothing, nothing)
+    return Verdict(claim, outcome, f"{outcome} by count", words_of(claim, numbers, gaps), "exact", conditions)
 
 
 def judge_count(claim: dict[str, Any], results: Results, registry: Registry) -> Verdict:
@@ -74,46 +122,56 @@ def judge_count(claim: dict[str, Any], results: Results, registry: Registry) -> 
     }
     if len(there) < len(counted):
         return Verdict(claim, "not run", "not run", "needs python -m reproduce architectures")
-    gaps = gaps_of(claim, there, claim["pairs"])
-    outcome = decide(claim["rule"], [gap.value for gap in gaps], [0.0] * len(gaps))
-    word = {"holds": "holds by count", "fails": "fails by count"}[outcome]
-    return Verdict(claim, outcome, word, words_of(claim, there, gaps), "exact")
+    return judge_exactly(claim, there, gaps_of(claim, there, claim["pairs"]))
 
 
 def runs_of(claim: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys([*claim.get("of", []), *(run for pair in claim.get("pairs", []) for run in pair)]))
 
 
-def decide(rule: str, gaps: list[float], margins: list[float]) -> str:
-    """Orderings: every gap at least its margin holds, one as far below zero fails, closer is undecided.
-    `near`, `gain` and `equal`: every distance within its margin holds, one beyond twice its margin fails."""
-    tiny = 1e-9
-    if rule in ("near", "gain", "equal"):
-        if all(abs(gap) <= margin + tiny for gap, margin in zip(gaps, margins, strict=True)):
-            return "holds"
-        failed = any(abs(gap) > 2 * margin + tiny for gap, margin in zip(gaps, margins, strict=True))
-        return "fails" if failed else "undecided"
-    if all(gap >= margin - tiny for gap, margin in zip(gaps, margins, strict=True)):
-        return "holds"
-    failed = any(gap <= -margin + tiny and gap < 0 for gap, margin in zip(gaps, margins, strict=True))
-    return "fails" if failed else "undecided"
+def decide(rule: str, gaps: list[float], margins: list[float], noise: list[float]) -> str:
+    """holds | fails | undecided: near, gain and equal are distances, everything else is an ordering."""
+    judge = rules.distance if rule in ("near", "gain", "equal") else rules.ordering
+    return judge(gaps, margins, noise)
 
 
-def word_for(outcome: str, conditions: Conditions, profile: str) -> str:
-    """`reproduced` is said of the paper's own conditions alone."""
-    if outcome in ("undecided", "not run"):
-        return outcome
+def word_for(outcome: str, conditions: Conditions, profile: str, single: bool) -> str:
+    """`reproduced` is said of the paper's own conditions alone, `in one run each` where a number is a single run's."""
+    if outcome == "undecided":
+        short = single and conditions.short and not conditions.mixed
+        return SHORT if short else f"undecided{' in one run each' if single else ''}"
     if profile == "paper" and conditions.as_paper:
-        return {"holds": "reproduced", "fails": "not reproduced"}[outcome]
-    return {"holds": "holds here", "fails": "does not hold here"}[outcome]
+        word = {"holds": "reproduced", "fails": "not reproduced"}[outcome]
+    else:
+        word = {"holds": "holds", "fails": "does not hold"}[outcome] + ("" if single else " here")
+    return f"{word} in one run each" if single else word
 
 
-def margin_of(claim: dict[str, Any], gap: Gap, profile: str, registry: Registry) -> float:
-    """The larger of 2 std of the gap and the claim's margin (points, unless the metric has another unit)."""
-    if claim["rule"] == "equal":
-        return 0.0
-    least = claim.get("margins", {}).get(profile.partition("+")[0], claim.get("margin", registry.default_tolerance))
-    return max(2 * gap.std, float(least))
+def margin_of(claim: dict[str, Any], profile: str, registry: Registry) -> float:
+    """The claim's fixed margin in this profile (points, unless the metric has another unit)."""
+    margin = claim.get("margin", registry.default_tolerance)
+    return float(claim.get("margins", {}).get(profile.partition("+")[0], margin))
+
+
+def noise_of(gap: Gap, metric: str, conditions: Conditions, registry: Registry) -> float:
+    """What chance may move a gap by: two standard errors; of single runs at a short length, whose spread nothing tells,
+    a fixed margin in points (in any other unit there is none, and nothing is decided)."""
+    if gap.n > 1 or not conditions.short:
+        return 2 * gap.error
+    return max(2 * gap.error, registry.single_run_margin if metric in ERRORS else math.inf)
+
+
+def rule_words(registry: Registry) -> str:
+    """How claims are judged, for a reader of the report."""
+    return (
+        "An ordering holds where every difference reaches the larger of its fixed margin "
+        f"({registry.default_tolerance:g} points unless paper.yaml says otherwise) and two standard errors of the "
+        "difference (SE, the root of the sum of s²/n), fails where one is as far on the wrong side, and is undecided "
+        "in between. Numbers are similar where difference and two SE together lie within the margin. A single run has "
+        'no standard error: a verdict that rests on one says "in one run each" and is weaker than one on several '
+        f"seeds. Below the paper's length deep nets are chaotic, and single runs decide nothing that lies closer than "
+        f"{registry.single_run_margin:g} points."
+    )
 
 
 def gaps_of(claim: dict[str, Any], numbers: dict[str, Measured], pairs: list[list[str]]) -> list[Gap]:
@@ -125,17 +183,22 @@ def gaps_of(claim: dict[str, Any], numbers: dict[str, Measured], pairs: list[lis
     if rule in ("less", "near", "equal") and pairs:
         return [_between(numbers[first], numbers[second]) for first, second in pairs]
     if rule == "gain":
-        gap = _between(numbers[runs[0]], numbers[runs[1]])
-        return [Gap(gap.value - target_of(claim), gap.std)]
+        low, high = (numbers[run] for run in runs)
+        return [_gap(high.mean - low.mean - target_of(claim), [low, high])]
     if rule == "excess":
         a, b, c, d = (numbers[run] for run in runs)
-        return [Gap((b.mean - a.mean) - (d.mean - c.mean), spread([a, b, c, d]))]
+        return [_gap((b.mean - a.mean) - (d.mean - c.mean), [a, b, c, d])]
     number, target = numbers[runs[0]], target_of(claim)
-    return [Gap(target - number.mean if rule == "below" else number.mean - target, number.std)]
+    return [_gap(target - number.mean if rule == "below" else number.mean - target, [number])]
 
 
 def _between(low: Measured, high: Measured) -> Gap:
-    return Gap(high.mean - low.mean, spread([low, high]))
+    return _gap(high.mean - low.mean, [low, high])
+
+
+def _gap(value: float, numbers: Iterable[Measured]) -> Gap:
+    samples = [(number.std, number.n) for number in numbers]
+    return Gap(value, rules.standard_error(samples), min(n for _, n in samples))
 
 
 def target_of(claim: dict[str, Any]) -> float:
@@ -145,7 +208,7 @@ def target_of(claim: dict[str, Any]) -> float:
 def words_of(claim: dict[str, Any], numbers: dict[str, Measured], gaps: list[Gap]) -> str:
     """The numbers that a verdict rests on: each net once, then the differences."""
     metric = claim["metric"]
-    values = ", ".join(f"{label_of(run)} {_with_std(number, metric)}" for run, number in numbers.items())
+    values = ", ".join(f"{label_of(run)} {_with_n(number, metric)}" for run, number in numbers.items())
     if claim["rule"] == "gain":
         return f"{values}: difference {gaps[0].value + target_of(claim):+.2f} against {target_of(claim):+.2f}"
     if "to" in claim or "than" in claim:
@@ -154,19 +217,37 @@ def words_of(claim: dict[str, Any], numbers: dict[str, Measured], gaps: list[Gap
     return f"{values}: {'difference' if len(gaps) == 1 else 'differences'} {', '.join(signed)}"
 
 
-def _with_std(number: Measured, metric: str) -> str:
-    plus = f" ± {number.std:.2f} (n = {number.n})" if number.n > 1 and metric != "parameters" else ""
-    return f"{show(number.mean, metric)}{plus}"
+def _with_n(number: Measured, metric: str) -> str:
+    """8.80 % (n = 1), 8.80 ± 0.10 % (n = 3); a count has no n."""
+    if metric in EXACT:
+        return show(number.mean, metric)
+    plus = f" ± {number.std:.2f}" if number.n > 1 else ""
+    return f"{_digits(number.mean, metric)}{plus}{_unit(metric)} (n = {number.n})"
 
 
 def show(value: float, metric: str) -> str:
-    if metric in COUNTS:
-        return f"{value:,.0f}"
-    return f"{value:.2f}{' %' if metric in ERRORS else ''}"
+    return _digits(value, metric) + _unit(metric)
 
 
-def _span(margins: list[float], claim: dict[str, Any]) -> str:
-    if claim["rule"] == "equal":
-        return "exact"
-    low, high = f"{min(margins):.2f}".removesuffix(".00"), f"{max(margins):.2f}".removesuffix(".00")
+def _digits(value: float, metric: str) -> str:
+    return f"{value:,.0f}" if metric in COUNTS else f"{value:.2f}"
+
+
+def _unit(metric: str) -> str:
+    return " %" if metric in ERRORS else ""
+
+
+def margin_words(margins: list[float], gaps: list[Gap], noise: list[float]) -> str:
+    """The fixed margin, and the noise that was put beside it."""
+    words, errors = [_span(margins)], [2 * gap.error for gap in gaps]
+    if any(errors):
+        words.append(f"2 SE {_span(errors)}")
+    if any(unsure > error for unsure, error in zip(noise, errors, strict=True)):
+        most = max(noise)
+        words.append(f"{f'{most:g}' if math.isfinite(most) else 'no margin'} for single runs at a short length")
+    return "; ".join(words)
+
+
+def _span(values: list[float]) -> str:
+    low, high = (f"{value:.2f}".removesuffix(".00") for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"

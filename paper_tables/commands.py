@@ -23,7 +23,7 @@ def missing_commands(artefact: Artefact, results: Results) -> list[str]:
     """What to type for each number of a trainable artefact that is not there yet."""
     option = f"--profile {results.profile.partition('+')[0]} {overrides(results)}".rstrip()
     commands = []
-    for run in artefact.runs():
+    for run in (run for run in artefact.runs() if run not in results.refused):
         if run not in results.seeds:
             commands.append(f"python -m reproduce train {run} {option}")
         if not measured(artefact, run, results):
@@ -56,11 +56,13 @@ def ensembles(artefact: Artefact, results: Results) -> list[str]:
 
 
 def state_of(artefact: Artefact, results: Results) -> str:
-    """measured, k of n runs, not run; or the status of what is not trained here."""
+    """measured, k of n runs, refused, not run; or the status of what is not trained here."""
     runs = artefact.runs()
     if not runs:
         return artefact.status
     if "ensemble" in artefact.spec:
         return "measured" if ensembles(artefact, results) else "not run"
     done = sum(measured(artefact, run, results) for run in runs)
-    return "not run" if not done else "measured" if done == len(runs) else f"{done} of {len(runs)} runs"
+    if not done:
+        return "refused" if any(run in results.refused for run in runs) else "not run"
+    return "measured" if done == len(runs) else f"{done} of {len(runs)} runs"

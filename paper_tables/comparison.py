@@ -46,6 +46,8 @@ class Comparison:
 def of_runs(runs: list[str], results: Results, registry: Registry) -> Comparison:
     """Runs of one set of results. Errors: UserError where one has no finished training."""
     for run in runs:
+        if run in results.refused:
+            raise UserError(f"{run} is refused: {dict(results.skipped)[run]}")
         if run not in results.seeds:
             raise UserError(f"{run}: no finished training in results/{results.profile}; compare what was trained")
     runs = list(dict.fromkeys(runs))
@@ -129,7 +131,8 @@ def differences_table(comparison: Comparison) -> Table:
             a, b = (_measure(comparison, name, metric, protocol) for name in (first, second))
             if a and b:
                 test = permutation_test(a.values, b.values)
-                verdict = test.words if test else "no test: a single training on one side"
+                alone = "one run each" if a.n == b.n == 1 else "a single training on one side"
+                verdict = test.words if test else f"no test: {alone}"
                 labels = f"{label_of(second)} − {label_of(first)}"
                 rows.append([words, labels, f"{b.mean - a.mean:+.2f}", f"{a.n} and {b.n}", verdict])
     note = "Exact permutation test of the means, two-sided, at the level 0.05; several tests are not corrected for."

@@ -66,7 +66,18 @@ def result(path: Path, run: str, seed: int, profile: str) -> dict[str, Any]:
         raise ValueError("provenance does not say which data was used")
     if not all(isinstance(v, str) for v in (provenance["precision"], provenance["data"]["fingerprint"])):
         raise ValueError("provenance: precision and data fingerprint must be text")
+    starts(provenance.get("starts", []))
     return result
+
+
+def starts(found: Any) -> None:
+    """provenance.starts: where each start of a training ran. Raises ValueError."""
+    if not isinstance(found, list) or not all(isinstance(start, dict) for start in found):
+        raise ValueError("provenance: starts is not a list of mappings")
+    for start in found:
+        number(start.get("processes", 1), "provenance: starts: processes", 1)
+        if not isinstance(start.get("device", ""), str) or not isinstance(start.get("versions", {}), dict):
+            raise ValueError("provenance: starts: device must be text, versions a mapping")
 
 
 def evaluation(path: Path, weights: Any = None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from paper_tables.claims import Verdict, judge_claims
+from paper_tables.claims import BAD, GOOD, OPEN, Verdict, judge_claims
 from paper_tables.measure import Conditions, conditions_of, judge, ours_text
 from paper_tables.readings import reading_table
 from paper_tables.registry import Cell, Registry, UserError
@@ -14,10 +14,7 @@ from paper_tables.table import NOT_RUN, Table
 from paper_tables.tables import verdict_text
 
 MARKERS = "<!-- headline:begin -->", "<!-- headline:end -->"
-WORDS = (
-    *("reproduced", "holds here", "holds by count", "not reproduced", "does not hold here", "fails by count"),
-    *("undecided", NOT_RUN),
-)
+WORDS = (*GOOD, *BAD, *OPEN, NOT_RUN)
 NAMES = {"cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 
 

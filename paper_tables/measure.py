@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any
 
+from paper_tables import rules
 from paper_tables.registry import Artefact, Cell, Registry
 from paper_tables.results import Results, Seed
 
@@ -22,10 +24,12 @@ class Conditions:
     batches: tuple[tuple[int, int], ...]  # (images per iteration, the same in the paper)
     precisions: tuple[str, ...]
     normalised: tuple[int, ...] = ()  # images that batch normalisation sees together: 128 on one device, 64 on two
+    machines: tuple[tuple[str, tuple[str, ...]], ...] = ()  # device, versions, commit, processes -> every value met
+    dirty: bool = False  # trained by code that no commit holds
 
     @property
     def mixed(self) -> list[str]:
-        """Names of what differs between the trainings behind one number."""
+        """Names of what differs between the trainings behind one number, and forbids to compare it."""
         named = {
             "data": self.fingerprints,
             "iterations": tuple(done / full for done, full in self.budgets),
@@ -36,10 +40,27 @@ class Conditions:
         return [name for name, values in named.items() if len(set(values)) > 1]
 
     @property
+    def notes(self) -> list[str]:
+        """What else differs, in words: another device, version or commit makes no other experiment, but is said."""
+        differ = [f"mixed {name}: {' and '.join(values)}" for name, values in self.machines if len(values) > 1]
+        return differ + (["dirty commit"] if self.dirty else [])
+
+    @property
+    def remarks(self) -> str:
+        """Everything that differs, as it stands in brackets behind a number."""
+        mixed = [f"mixed {', '.join(self.mixed)}"] if self.mixed else []
+        return ", ".join([*mixed, *self.notes])
+
+    @property
     def as_paper(self) -> bool:
         """Official data at full length in fp32."""
         full = all(done == full for done, full in (*self.budgets, *self.batches))
         return self.official and full and all(p in ("fp32", "32", "32-true") for p in self.precisions)
+
+    @property
+    def short(self) -> bool:
+        """Fewer iterations, or images in each, than the paper's."""
+        return any(done < full for done, full in (*self.budgets, *self.batches))
 
     @property
     def data_text(self) -> str:
@@ -88,7 +109,7 @@ class Measured:
             text = f"{min(self.values):.2f} best ({self.mean:.2f} ± {self.std:.2f}, n = {self.n})"
         else:
             text = f"{self.mean:.2f} ± {self.std:.2f} (n = {self.n})"
-        return text + (f" [mixed {', '.join(self.conditions.mixed)}]" if self.conditions.mixed else "")
+        return text + (f" [{self.conditions.remarks}]" if self.conditions.remarks else "")
 
 
 @dataclass(frozen=True)
@@ -99,14 +120,24 @@ class Judgement:
     measured: Measured | None
     difference: float | None
     tolerance: float
-    verdict: str  # within | outside | not compared | not run
+    verdict: str  # within | outside (of a bound: holds | fails) | undecided | not compared | not run | refused
     reason: str = ""
 
     @property
+    def decided(self) -> bool:
+        """Was it held against the paper's?"""
+        return self.verdict in ("within", "outside", "holds", "fails", "undecided")
+
+    @property
+    def word(self) -> str:
+        """The verdict; that of a single run says so."""
+        single = self.decided and self.measured is not None and self.measured.n == 1
+        return f"{self.verdict} in one run" if single else self.verdict
+
+    @property
     def difference_text(self) -> str:
-        """Ours minus the paper's; nothing where other conditions than the paper's forbid the comparison."""
-        held = self.difference is not None and self.verdict in ("within", "outside")
-        return f"{self.difference:+.2f}" if held else ""
+        """Ours minus the paper's; nothing where it was not held against the paper's, or the paper gives a bound."""
+        return f"{self.difference:+.2f}" if self.decided and not self.cell.bound else ""
 
 
 def conditions_of(seeds: Iterable[Seed], registry: Registry) -> Conditions:
@@ -119,14 +150,39 @@ def conditions_of(seeds: Iterable[Seed], registry: Registry) -> Conditions:
         budgets=_distinct((int(s.result["iterations"]), registry.length(s.run)) for s in seeds),
         batches=_distinct((_batch(s, registry), registry.batch(s.run)) for s in seeds),
         precisions=_distinct(s.provenance["precision"] for s in seeds),
-        normalised=_distinct(_normalised(s, registry) for s in seeds),
+        normalised=_distinct(images for s in seeds for images in _normalised(s, registry)),
+        machines=_machines(seeds),
+        dirty=any(start.get("dirty") is True for s in seeds for start in _starts(s)),
     )
 
 
-def _normalised(seed: Seed, registry: Registry) -> int:
-    """Images that batch normalisation took together: a group, or what one of the processes held."""
+def _starts(seed: Seed) -> list[dict[str, Any]]:
+    """Where the training ran: each of its starts, if they were recorded, and what its provenance says of the last."""
+    return [*seed.provenance.get("starts", []), seed.provenance]
+
+
+def _normalised(seed: Seed, registry: Registry) -> list[int]:
+    """Images that batch normalisation took together at each start: a group, or what one of the processes held."""
     group = seed.provenance.get("bn_group", "device")
-    return group if isinstance(group, int) else _batch(seed, registry) // int(seed.provenance.get("processes", 1))
+    if isinstance(group, int):
+        return [group]
+    return [_batch(seed, registry) // int(start.get("processes", 1)) for start in _starts(seed)]
+
+
+def _machines(seeds: list[Seed]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Device, commit and versions of every start, and the number of processes where BN groups do not depend on it."""
+    found: dict[str, dict[str, None]] = {}
+    for seed in seeds:
+        fixed = isinstance(seed.provenance.get("bn_group"), int)
+        for start in _starts(seed):
+            versions = start.get("versions")
+            facts = {"device": start.get("device"), **(versions if isinstance(versions, dict) else {})}
+            facts |= {"commit": str(start.get("commit") or "")[:10]}
+            facts |= {"processes": start.get("processes")} if fixed else {}
+            for name, value in facts.items():
+                if value:
+                    found.setdefault(name, {})[str(value)] = None
+    return tuple((name, tuple(values)) for name, values in found.items())
 
 
 def _batch(seed: Seed, registry: Registry) -> int:
@@ -155,27 +211,41 @@ def measure(
 def judge(cell: Cell, results: Results, registry: Registry) -> Judgement:
     """Ours against the paper's. Only profile `paper`, on official data at full length in fp32, gets a verdict."""
     measured = measure(results, registry, cell.run, cell.metric, cell.protocol)
-    tolerance = cell.tolerance
-    if tolerance is None:
-        stds = (measured.std if measured else 0.0, cell.std or 0.0)
-        tolerance = max(2 * max(stds), registry.default_tolerance, cell.pm or 0.0)
+    tolerance = tolerance_of(cell, registry)
     if measured is None:
-        return Judgement(cell, None, None, tolerance, "not run")
+        return Judgement(cell, None, None, tolerance, "refused" if cell.run in results.refused else "not run")
     if math.isnan(cell.paper):
         return Judgement(cell, measured, None, tolerance, "not compared", "the paper prints no number")
     difference = measured.mean - (cell.paper if cell.mean is None else cell.mean)
     reason = why_not_compared(measured.conditions, results.profile)
-    if reason:
-        return Judgement(cell, measured, difference, tolerance, "not compared", reason)
-    excess = {"above": -difference, "below": difference}.get(cell.bound or "", abs(difference))
-    within = excess <= tolerance + 1e-9
-    return Judgement(cell, measured, difference, tolerance, "within" if within else "outside")
+    verdict = "not compared" if reason else _verdict(cell, measured, difference, tolerance)
+    return Judgement(cell, measured, difference, tolerance, verdict, reason)
+
+
+def tolerance_of(cell: Cell, registry: Registry) -> float:
+    """Fixed, whatever was measured: the cell's own, or the default or how well a figure could be read. Of a bound only
+    the reading: none where it is printed."""
+    if cell.bound:
+        return cell.pm or 0.0
+    return max(registry.default_tolerance, cell.pm or 0.0) if cell.tolerance is None else cell.tolerance
+
+
+def _verdict(cell: Cell, measured: Measured, difference: float, tolerance: float) -> str:
+    """Two standard errors, ours and the paper's together, have to fit too (see paper.yaml)."""
+    noise = 2 * rules.standard_error([(measured.std, measured.n), (cell.std or 0.0, cell.best_of or 1)])
+    if cell.bound:
+        beyond = difference if cell.bound == "above" else -difference
+        return rules.ordering([beyond + tolerance], [0.0], [noise])
+    outcome = rules.distance([difference], [tolerance], [noise])
+    return {"holds": "within", "fails": "outside"}.get(outcome, outcome)
 
 
 def ours_text(judgement: Judgement, results: Results) -> str:
     """Our number, or what stands in its place."""
     if judgement.measured is not None:
         return judgement.measured.text(judgement.cell.best_of)
+    if judgement.verdict == "refused":
+        return f"refused ({results.refused[judgement.cell.run]})"
     if judgement.cell.run in results.seeds and judgement.cell.protocol:
         return f"not run (trained, {judgement.cell.protocol} not measured)"
     reached = results.unfinished.get(judgement.cell.run)
@@ -185,7 +255,7 @@ def ours_text(judgement: Judgement, results: Results) -> str:
 def why_not_compared(conditions: Conditions, profile: str) -> str:
     """Why a number cannot be held against the paper's; empty where it can."""
     if conditions.mixed:
-        return f"seeds differ in {', '.join(conditions.mixed)}"
+        return f"mixed conditions: {', '.join(conditions.mixed)}"
     if not conditions.as_paper:
         return f"not the paper's conditions: {conditions}"
     return "" if profile == "paper" else "not in results/paper"
@@ -197,8 +267,3 @@ def judgements(artefacts: Iterable[Artefact], results: Results, registry: Regist
     for cell in sorted((c for a in artefacts for c in a.cells()), key=lambda c: c.artefact.startswith("fig")):
         cells.setdefault((cell.run, cell.metric, cell.protocol), cell)
     return [judge(cell, results, registry) for cell in cells.values()]
-
-
-def spread(measured: Iterable[Measured]) -> float:
-    """Std of a sum or difference of means over independent seeds."""
-    return math.sqrt(sum(m.std**2 for m in measured))

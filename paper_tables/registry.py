@@ -114,6 +114,7 @@ class Registry:
     lengths: dict[str, int]
     batches: dict[str, int]
     default_tolerance: float
+    single_run_margin: float  # points that chance alone may put between two deep nets trained once, and not in full
     palette: str = "safe"  # or paper: the colours that figures are drawn in
 
     def find(self, name: str) -> Artefact:
@@ -253,4 +254,5 @@ def load() -> Registry:
         lengths=data["lengths"],
         batches=data["batches"],
         default_tolerance=float(data["default_tolerance"]),
+        single_run_margin=float(data["single_run_margin"]),
     )

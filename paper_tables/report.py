@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from paper_tables import assets, figures, headline
-from paper_tables.claims import Verdict, judge_claims, runs_of
+from paper_tables.claims import Verdict, judge_claims, rule_words, runs_of
 from paper_tables.commands import make_command, missing_commands, state_of
 from paper_tables.front import claim_groups, claims_table, lead, run_rows, tone
 from paper_tables.measure import Conditions, conditions_of
@@ -50,7 +50,7 @@ def build(results: Results, registry: Registry, report: Path) -> Path:
     verdicts = judge_claims(results, registry)
     for table in [
         *(s.table for s in sections if s.table),
-        claims_table(verdicts, headline.seen_text(headline.conditions_of_all(results, registry))),
+        claims_table(verdicts, headline.seen_text(headline.conditions_of_all(results, registry)), registry),
     ]:
         write_table(table, folder / "tables")
     page = _page(sections, verdicts, results, registry)
@@ -68,9 +68,19 @@ def _write_runs(results: Results, registry: Registry, folder: Path) -> None:
         conditions = conditions_of(results.seeds[run], registry)
         caveat = headline.caveat({run.partition("-")[0]: conditions}, results.profile)
         page = run_page(run, results, registry, folder / "runs")
-        context = {"page": page, "others": runs, "conditions": str(conditions), "caveat": caveat, "root": "../"}
+        context = {
+            "page": page,
+            "others": runs,
+            "conditions": _with_remarks(conditions),
+            "caveat": caveat,
+            "root": "../",
+        }
         context |= {"profile": results.profile, "label": label_of}
         figures.write(folder / "runs" / f"{run}.html", render("run.html.j2", context))
+
+
+def _with_remarks(conditions: Conditions) -> str:
+    return f"{conditions} ({conditions.remarks})" if conditions.remarks else str(conditions)
 
 
 def _section(artefact: Artefact, results: Results, registry: Registry, folder: Path) -> Section:
@@ -125,7 +135,8 @@ def _page(sections: list[Section], verdicts: list[Verdict], results: Results, re
         "seen": headline.seen_text(seen),
         "caveat": headline.caveat(seen, results.profile),
         "groups": [(word, members) for word, members in groups if members],
-        "claims": claims_table(verdicts, headline.seen_text(seen)),
+        "claims": claims_table(verdicts, headline.seen_text(seen), registry),
+        "rule": rule_words(registry),
         "summary": summary,
         "imagenet": headline.imagenet_summary(results, registry),
         "fig1_table": next(s.table for s in sections if s.artefact.name == "fig1"),

@@ -64,6 +64,7 @@ class Results:
     seeds: dict[str, list[Seed]] = field(default_factory=dict)
     unfinished: dict[str, int] = field(default_factory=dict)  # run -> last iteration seen
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)  # run -> why its seeds are no sample of one training
     ensembles: dict[str, Evaluations] = field(default_factory=dict)
     published: dict[str, Evaluations] = field(default_factory=dict)
     architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -89,6 +90,7 @@ def read(root: Path, profile: str) -> Results:
         for path in sorted(run.iterdir(), key=_by_number):
             if path.is_dir() and path.name.startswith("seed-"):
                 _read_seed(path, results)
+    _refuse_unlike(results)
     for kind in beside:
         for path in _folders(root / profile / kind):
             found = _evaluations(path, f"{kind}/{path.name}", results, files.tested)
@@ -96,6 +98,25 @@ def read(root: Path, profile: str) -> Results:
     counted = results.attempt(root / "architectures.json", "architectures.json", files.architectures)
     results.architectures = counted or {}
     return results
+
+
+def _refuse_unlike(results: Results) -> None:
+    """A run whose seeds are of several recipes or data has no number: which of them was meant, no rule can know."""
+    origins: dict[str, Callable[[Seed], str]] = {
+        "recipes": lambda seed: str(seed.provenance.get("recipe_hash", "")),
+        "data": lambda seed: seed.provenance["data"]["fingerprint"].removeprefix("sha256:"),
+    }
+    for run, seeds in list(results.seeds.items()):
+        for what, origin in origins.items():
+            found: dict[str, list[str]] = {}
+            for seed in seeds:
+                found.setdefault(origin(seed), []).append(str(seed.seed))
+            if len(found) > 1:
+                which = ", ".join(f"{', '.join(numbers)} ({name[:12]})" for name, numbers in found.items())
+                results.refused[run] = f"seeds of different {what}"
+                results.skipped.append((run, f"seeds of different {what}: {which}; move away what does not belong"))
+                del results.seeds[run]
+                break
 
 
 def _folders(folder: Path) -> list[Path]:

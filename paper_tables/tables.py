@@ -102,7 +102,7 @@ def _row6(cells: list[str | Cell], artefact: Artefact, results: Results, registr
     if measured is None or judgement.difference is None:
         return [*row, *[""] * 6, artefact.protocol]
     parameters = results.seeds[cell.run][0].result["parameters"]
-    of_what = " from the bound" if cell.bound in ("above", "below") else " of the means" if cell.mean else ""
+    of_what = " of the means" if cell.mean else ""
     difference = judgement.difference_text and judgement.difference_text + of_what
     conditions = measured.conditions
     where = [conditions.data_text, conditions.budget_text, conditions.precision_text]
@@ -110,7 +110,9 @@ def _row6(cells: list[str | Cell], artefact: Artefact, results: Results, registr
 
 
 def verdict_text(judgement: Judgement) -> str:
-    """within or outside with the tolerance, or that the number is not held against the paper's."""
-    if judgement.verdict in ("within", "outside"):
-        return f"{judgement.verdict} {judgement.tolerance:.2f}"
-    return judgement.verdict
+    """The verdict with what it was held against, the tolerance or a bound; or that it was not held against anything."""
+    if not judgement.decided:
+        return judgement.verdict
+    if judgement.cell.bound:
+        return f"{judgement.cell.printed}: {judgement.word}"
+    return judgement.word.replace(judgement.verdict, f"{judgement.verdict} {judgement.tolerance:.2f}", 1)
