@@ -96,6 +96,11 @@ def options(bench: dict[str, Any]) -> str:
     return f"{head}\n\n{Table('options', '', columns, rows).markdown()}"
 
 
+def _precision(bench: dict[str, Any]) -> str:
+    """What was computed; measurements from before it was recorded were made in bf16."""
+    return str(bench.get("precision", "bf16"))
+
+
 def jobs(bench: dict[str, Any]) -> str:
     """Trainings side by side on one device: all of them together against one alone, of the same kind of step."""
     alone = {row["captured"]: row["images_per_second"] for row in bench["rows"] if row["jobs"] == 1}
@@ -104,8 +109,8 @@ def jobs(bench: dict[str, Any]) -> str:
         rates = row["images_per_second"]
         step = ("captured" if row["captured"] else "usual") + (", MPS" if row.get("mps") else "")
         rows.append([str(row["jobs"]), step, _spread(rates, ",.0f"), _ratio_text(rates, alone[row["captured"]])])
-    head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, bf16, {bench['images']}; a process each, "
-    head += f"cores divided; medians of {len(bench['rows'][0]['images_per_second'])} rounds in turns."
+    head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, {_precision(bench)}, {bench['images']}; "
+    head += f"a process each, cores divided; medians of {len(bench['rows'][0]['images_per_second'])} rounds in turns."
     columns = ["side by side", "step", "images/s in all (range)", "times one alone (range)"]
     return f"{head}\n\n{Table('jobs', '', columns, rows).markdown()}"
 
@@ -146,8 +151,8 @@ def imagenet(bench: dict[str, Any]) -> str:
     for name, times in seconds.items():
         speed = _spread([bench["batch"] / t for t in times], ",.1f")
         rows.append([words[name], speed, _ratio_text(seconds["bare"], times) if name == "ours" else ""])
-    head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, crops of {bench['crop']}, bf16, channels_last"
-    head += f"{', compiled' if bench['compiled'] else ''}; {bench['images']}; "
+    head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, crops of {bench['crop']}, {_precision(bench)}, "
+    head += f"channels_last{', compiled' if bench['compiled'] else ''}; {bench['images']}; "
     faster = statistics.median(ratios(seconds["bare"], seconds["ours"]))
     head += f"bar {bench['bar']} {_verdict(faster, bench['bar'])}."
     return f"{head}\n\n{Table('imagenet', '', ['training', 'images/s (range)', 'as fast as bare'], rows).markdown()}"

@@ -133,7 +133,7 @@ class Turns(Callback):
 
 def only_steps(batch: int, precision: str, iterations: int) -> list[str]:
     """Overrides that make a training of so many steps, and of nothing else."""
-    words = [f"train.batch_size={batch}", f"train.precision={precision}", "train.milestones=[]"]
+    words = [f"train.batch_size={batch}", f"train.precision={precision}", "train.milestones=[]", "data.side=null"]
     return [*words, f"train.iterations={iterations}", f"train.test_every={iterations}"]
 
 

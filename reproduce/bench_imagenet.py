@@ -19,6 +19,7 @@ from reproduce.build import build_data, device_of, set_precision, set_threads
 from reproduce.classifier import Classifier
 from reproduce.config import Config, resolve
 from reproduce.data.imagenet import ImageNet
+from reproduce.precision import computed
 from reproduce.record import say, write_bench
 from reproduce.torchvision_weights import MEAN, STD
 
@@ -101,5 +102,9 @@ def bench_imagenet(images: str | None = None) -> Path:
     say("timing it through the loader ...")
     seconds["loader"] = through_loader(config, steps, device)
     found: dict[str, object] = {"run": run, "batch": batch, "crop": config.data.crop, "bar": BAR, "seconds": seconds}
-    found |= {"compiled": config.train.compile, "images": "folder of images" if images else "embedded images"}
+    found |= {
+        "precision": computed("bf16", device),
+        "compiled": config.train.compile,
+        "images": "folder of images" if images else "embedded images",
+    }
     return write_bench("imagenet", device, found)

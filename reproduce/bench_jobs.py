@@ -22,6 +22,7 @@ from reproduce.build import build_data, chunk_of, device_of, set_precision, set_
 from reproduce.config import Config, resolve
 from reproduce.errors import UserError
 from reproduce.mps import mps
+from reproduce.precision import computed
 from reproduce.record import cores, say, write_bench
 
 ROUNDS = 3
@@ -126,4 +127,14 @@ def bench_jobs() -> Path:
         if len(speeds) == ROUNDS
     ]
     machine = torch.device("cuda" if gpu else "cpu")
-    return write_bench("jobs", machine, {"run": RUN, "batch": BATCH, "images": "embedded images", "rows": found})
+    return write_bench(
+        "jobs",
+        machine,
+        {
+            "run": RUN,
+            "batch": BATCH,
+            "precision": computed("bf16", machine),
+            "images": "embedded images",
+            "rows": found,
+        },
+    )

@@ -14,6 +14,7 @@ from reproduce.bench import BATCH, bare_loop, captured_or_failed, clock
 from reproduce.build import build_data, chunk_of, set_precision, set_threads
 from reproduce.config import Config, resolve
 from reproduce.data.cifar10 import Cifar10
+from reproduce.precision import computed
 from reproduce.record import say, write_bench
 
 ROUNDS = 15
@@ -66,7 +67,10 @@ def measure(depth: int, device: torch.device) -> Iterator[dict[str, object]]:
     """One row per way that can be had: its seconds per step in each turn, and by how many its first turn was longer."""
     ways = {}
     for name, words in (GPU if device.type == "cuda" else CPU).items():
-        config = resolve(f"cifar10-resnet-{depth}", "demo", [f"train.batch_size={BATCH}", *words]).config
+        overrides = [f"train.batch_size={BATCH}", "data.side=null", *words]
+        config = resolve(f"cifar10-resnet-{depth}", "demo", overrides).config
+        if computed(config.train.precision, device) != config.train.precision:
+            continue  # bf16 on a CPU without it
         data = build_data(config, chunk_of(config))
         assert isinstance(data, Cifar10)
         data.setup("fit")

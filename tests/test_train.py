@@ -172,11 +172,11 @@ def test_what_is_done_is_skipped(tiny: Make, capsys: pytest.CaptureFixture[str])
 
 def test_warm_up_ends_when_the_training_error_is_below_the_bar(tiny: Make) -> None:
     """Sec. 4.2 on ResNet-110: 0.01 until the training error is below 80 %; tested at multiples of the window."""
-    eager = tiny(overrides=["train.warmup_lr=0.01", "train.warmup_error=100"], seed=0)
+    eager = tiny(overrides=["train.warmup_lr=0.01", "train.warmup_error=100", "train.warmup_window=4"], seed=0)
     never = tiny(overrides=["train.warmup_lr=0.01", "train.warmup_error=0"], seed=0)
     assert train_all([eager]) == 0
     assert train_all([never]) == 0
-    assert (result(eager)["warmup_iterations"], result(never)["warmup_iterations"]) == (2, None)
+    assert (result(eager)["warmup_iterations"], result(never)["warmup_iterations"]) == (4, None)
     assert [line.split(",")[1] for line in curve(eager).splitlines()[1:]] == ["0.1", "0.001", "0.001"]
     assert [line.split(",")[1] for line in curve(never).splitlines()[1:]] == ["0.01", "0.0001", "0.0001"]
 
