@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from reproduce import measure, stop
-from reproduce.build import Data, build_data, build_net, environment, on_gpu, set_precision, set_threads
+from reproduce.build import Data, build_data, build_net, environment, on_gpu, set_threads
 from reproduce.config import Config, Run
 from reproduce.data.imagenet import ImageNet
 from reproduce.errors import UserError
@@ -79,7 +79,6 @@ def protocol_of(config: Config, name: str) -> Protocol:
 def launch(config: Config) -> Fabric:
     """As many processes as the configuration has devices; under torchrun or SLURM those that are there."""
     set_threads(config)
-    set_precision(config.eval.precision)
     e = config.execution
     strategy = "ddp" if e.devices * e.nodes > 1 else "auto"
     accelerator = "gpu" if on_gpu(config) else "cpu"

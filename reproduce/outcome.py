@@ -29,8 +29,9 @@ def data_provenance(data: Data) -> dict[str, object]:
 
 def recompute_bn(run: Run, net: nn.Module, data: Data, device: torch.device) -> None:
     """BN statistics as averages over one epoch's training batches; changes `net`."""
-    size = run.config.train.batch_size
-    measure.recompute_bn(net, (data.train_batch(i, device=device) for i in range(-(-data.n_train // size))))
+    iterations = -(-data.n_train // run.config.train.batch_size)
+    batches = (data.train_batch(i, device=device) for i in range(iterations))
+    measure.recompute_bn(net, batches, run.config.eval.precision)
 
 
 def metrics(row: dict[str, float]) -> dict[str, float]:

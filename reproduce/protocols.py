@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reproduce.classifier import DTYPES
 from reproduce.data.views import centre_crop, resize_shorter
+from reproduce.precision import computing
 from reproduce.sums import top5_wrong
 
 Normalise = Callable[[Tensor], Tensor]  # uint8 [b, 3, h, w] -> float32, the same shape
@@ -44,8 +44,7 @@ class Protocol:
 
     def probabilities(self, member: Member, images: Sequence[Tensor]) -> Tensor:
         """Decoded images, uint8 [3, H, W] each, on the net's device -> [images, classes], each row summing to 1."""
-        device = images[0].device
-        with torch.autocast(device.type, torch.bfloat16, enabled=DTYPES[self.precision] is torch.bfloat16):
+        with computing(self.precision, images[0].device):
             return PROTOCOLS[self.name](self, member, images)
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reproduce.build import device_of, set_precision, set_threads
+from reproduce.build import device_of, set_threads
 from reproduce.config import Run
 from reproduce.evaluate import final_weights, load_net, open_data
 from reproduce.measure import Batches
 from reproduce.nets.residual import response_layers
+from reproduce.precision import computing
 from reproduce.record import RESULTS, write_csv
 
 
@@ -41,7 +42,8 @@ def standard_deviations(net: nn.Module, batches: Batches) -> list[float]:
     moments = [_Moments() for _ in response_layers(net)]
     handles = [bn.register_forward_hook(m) for (_, bn), m in zip(response_layers(net), moments, strict=True)]
     for images, _ in batches:
-        net(images)
+        with computing("fp32", images.device):
+            net(images)
     for handle in handles:
         handle.remove()
     return [m.std for m in moments]
@@ -50,7 +52,6 @@ def standard_deviations(net: nn.Module, batches: Batches) -> list[float]:
 def responses(run: Run, weights: Path | None = None) -> list[float]:
     """Measure a run's layer responses and keep them as results/.../responses.csv (layer 1.., std)."""
     set_threads(run.config)
-    set_precision("fp32")
     net, run = load_net(run, weights or final_weights(run))
     device = device_of(run.config)
     net = net.to(device)
