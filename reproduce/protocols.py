@@ -42,6 +42,11 @@ class Protocol:
     test_sides: Sequence[int]
     precision: str = "fp32"
 
+    @property
+    def sides(self) -> list[int]:
+        """Shorter sides at which this protocol looks at an image."""
+        return list(self.test_sides) if self.name == "multi-scale" else [self.test_side]
+
     def probabilities(self, member: Member, images: Sequence[Tensor]) -> Tensor:
         """Decoded images, uint8 [3, H, W] each, on the net's device -> [images, classes], each row summing to 1."""
         with computing(self.precision, images[0].device):
