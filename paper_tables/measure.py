@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 
 from paper_tables.registry import Artefact, Cell, Registry
 from paper_tables.results import Results, Seed
+from paper_tables.tested import FP32, Testing, how_tested
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Conditions:
     batches: tuple[tuple[int, int], ...]  # (images per iteration, the same in the paper)
     precisions: tuple[str, ...]
     normalised: tuple[int, ...] = ()  # images that batch normalisation sees together: 128 on one device, 64 on two
+    testing: Testing = Testing()
 
     @property
     def mixed(self) -> list[str]:
@@ -32,14 +34,15 @@ class Conditions:
             "batch": self.batches,
             "precision": self.precisions,
             "images per batch normalisation": self.normalised,
+            "how they were tested": self.testing.tests,
         }
         return [name for name, values in named.items() if len(set(values)) > 1]
 
     @property
     def as_paper(self) -> bool:
-        """Official data at full length in fp32."""
+        """Official data at full length in fp32, tested by the paper's protocol."""
         full = all(done == full for done, full in (*self.budgets, *self.batches))
-        return self.official and full and all(p in ("fp32", "32", "32-true") for p in self.precisions)
+        return self.official and full and all(p in FP32 for p in self.precisions) and not self.testing.unlike
 
     @property
     def data_text(self) -> str:
@@ -54,7 +57,8 @@ class Conditions:
 
     @property
     def precision_text(self) -> str:
-        return " and ".join(self.precisions)
+        """Of the training, and how its net was tested where that is another or by a protocol of its own."""
+        return "; ".join([" and ".join(self.precisions), *self.testing.words])
 
     def __str__(self) -> str:
         return f"{self.data_text} · iterations: {self.budget_text} · {self.precision_text}"
@@ -109,7 +113,8 @@ class Judgement:
         return f"{self.difference:+.2f}" if held else ""
 
 
-def conditions_of(seeds: Iterable[Seed], registry: Registry) -> Conditions:
+def conditions_of(seeds: Iterable[Seed], registry: Registry, testing: Testing = Testing()) -> Conditions:  # noqa: B008
+    """`testing`: how the numbers in question were tested, where they come from tests."""
     seeds = list(seeds)
     data = [seed.provenance["data"] for seed in seeds]
     return Conditions(
@@ -120,6 +125,7 @@ def conditions_of(seeds: Iterable[Seed], registry: Registry) -> Conditions:
         batches=_distinct((_batch(s, registry), registry.batch(s.run)) for s in seeds),
         precisions=_distinct(s.provenance["precision"] for s in seeds),
         normalised=_distinct(_normalised(s, registry) for s in seeds),
+        testing=testing,
     )
 
 
@@ -149,7 +155,9 @@ def measure(
     kept = [(seed, value) for seed, value in found if value is not None]
     if not kept:
         return None
-    return Measured(tuple(value for _, value in kept), conditions_of([seed for seed, _ in kept], registry))
+    seeds = [seed for seed, _ in kept]
+    testing = how_tested(seeds, registry, metric, protocol)
+    return Measured(tuple(value for _, value in kept), conditions_of(seeds, registry, testing))
 
 
 def judge(cell: Cell, results: Results, registry: Registry) -> Judgement:
@@ -175,7 +183,9 @@ def judge(cell: Cell, results: Results, registry: Registry) -> Judgement:
 def ours_text(judgement: Judgement, results: Results) -> str:
     """Our number, or what stands in its place."""
     if judgement.measured is not None:
-        return judgement.measured.text(judgement.cell.best_of)
+        deviations = judgement.measured.conditions.testing.deviations
+        marks = f" [tested otherwise: {'; '.join(deviations)}]" if deviations else ""
+        return judgement.measured.text(judgement.cell.best_of) + marks
     if judgement.cell.run in results.seeds and judgement.cell.protocol:
         return f"not run (trained, {judgement.cell.protocol} not measured)"
     reached = results.unfinished.get(judgement.cell.run)
@@ -187,7 +197,8 @@ def why_not_compared(conditions: Conditions, profile: str) -> str:
     if conditions.mixed:
         return f"seeds differ in {', '.join(conditions.mixed)}"
     if not conditions.as_paper:
-        return f"not the paper's conditions: {conditions}"
+        unlike = ", ".join(words for _, words in conditions.testing.unlike)
+        return f"not the paper's conditions: {conditions}" + (f" (tested with {unlike})" if unlike else "")
     return "" if profile == "paper" else "not in results/paper"
 
 

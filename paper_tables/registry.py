@@ -114,6 +114,7 @@ class Registry:
     lengths: dict[str, int]
     batches: dict[str, int]
     default_tolerance: float
+    protocols: dict[str, dict[str, dict[str, Any]]]  # recipe -> protocol -> sides, n, precision
     palette: str = "safe"  # or paper: the colours that figures are drawn in
 
     def find(self, name: str) -> Artefact:
@@ -156,6 +157,10 @@ class Registry:
     def batch(self, run: str) -> int:
         """Images per iteration in the paper."""
         return self.batches[run.partition("-")[0]]
+
+    def protocol(self, run: str, name: str) -> dict[str, Any]:
+        """How the paper tests this run by a protocol: sides, n, precision; empty for a protocol that is none of it."""
+        return self.protocols[run.partition("-")[0]].get(name, {})
 
 
 def guess(word: str, known: list[str]) -> str:
@@ -253,4 +258,5 @@ def load() -> Registry:
         lengths=data["lengths"],
         batches=data["batches"],
         default_tolerance=float(data["default_tolerance"]),
+        protocols=data["protocols"],
     )
