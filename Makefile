@@ -9,7 +9,7 @@ SHELL := bash
 ##= SEEDS      seeds per run, 0..SEEDS-1 (default: as many as the paper ran)
 ##= DATA       where the data is (sets data.root, nothing else)
 ##= PRECISION  fp32, tf32, bf16; results then have a folder of their own, <profile>+<hash>
-##= SET        further key=value overrides, as of the configuration in configs/
+##= SET        further key=value overrides, as of the configuration in configs/; tests under another eval.* are kept beside the others
 ##= WANDB      disabled (default), offline, online
 ##= WANDB_ENTITY, WANDB_PROJECT  where at W&B (default: your own account, deep-residual-learning)
 ##= WEIGHTS    table3, table4: torchvision (downloaded), or the folder of its files: evaluates them instead of training
@@ -76,7 +76,7 @@ EXECUTION = $(if $(DATA),data.root=$(call quoted,$(DATA))) $(if $(SHARDS),data.s
 OPTIONS   = $(strip --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(EXECUTION) $(RECIPE))
 JOB       = $(strip $(if $(PARTITION),--partition $(call quoted,$(PARTITION))) $(if $(HOURS),--hours $(HOURS)) $(if $(CPUS),--cpus $(CPUS)) \
             $(if $(SLURM_ARGS),--sbatch=$(call quoted,$(SLURM_ARGS))) $(if $(filter-out 0,$(DRY_RUN)),--dry-run))
-# The results folder: the profile's, or <profile>+<hash8> once a recipe value is given.
+# The results folder: the profile's, or <profile>+<hash8> once a recipe value is given (eval.* is none: it moves no weight).
 FOLDER    = $(if $(strip $(RECIPE)),$$($(REPRODUCE) profile-name $$runs --profile $(PROFILE) $(strip $(RECIPE))),$(PROFILE))
 
 # $(call render,ARTEFACT...): ours beside the paper's, from results/ alone.

@@ -12,6 +12,7 @@ from paper_tables import rules
 from paper_tables.measure import Conditions, Measured, conditions_of, measure
 from paper_tables.registry import Registry, label_of
 from paper_tables.results import Results
+from paper_tables.tested import how_tested
 
 ERRORS = ("train_error", "test_error", "top1_error", "top5_error", "plateau_error")
 COUNTS = ("parameters", "multiply_adds", "warmup_iterations")
@@ -65,7 +66,9 @@ def judge_claim(claim: dict[str, Any], results: Results, registry: Registry) -> 
         return without(claim, missing, results)
     if claim.get("partial"):
         there = {run: there[run] for pair in pairs for run in pair}
-    conditions = conditions_of([s for run in there for s in results.seeds[run]], registry)
+    seeds = [seed for run in there for seed in results.seeds[run]]
+    testing = how_tested(seeds, registry, claim["metric"], claim.get("protocol"))
+    conditions = conditions_of(seeds, registry, testing)
     return judge_numbers(claim, there, gaps_of(claim, there, pairs), conditions, results.profile, registry)
 
 

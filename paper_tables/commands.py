@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from paper_tables.registry import Artefact
-from paper_tables.results import Results
+from paper_tables.results import Results, pick
+
+NO_RECIPE = ("data.root=", "data.shards=", "execution.", "eval.")  # they change neither a training nor its folder
 
 
 def make_command(artefact: Artefact, results: Results) -> str:
@@ -15,7 +17,7 @@ def make_command(artefact: Artefact, results: Results) -> str:
 def overrides(results: Results) -> str:
     """The recipe values that the command line changed in a profile <profile>+<hash8>: those of its first training."""
     words = results.all_seeds[0].provenance.get("command", "").split() if results.all_seeds else []
-    kept = [word for word in words if "=" in word and not word.startswith(("data.root=", "execution."))]
+    kept = [word for word in words if "=" in word and not word.startswith(NO_RECIPE)]
     return " ".join(kept) if "+" in results.profile else ""
 
 
@@ -48,11 +50,11 @@ def measured(artefact: Artefact, run: str, results: Results) -> bool:
     if artefact.spec.get("figure") == "responses":
         return any(seed.responses is not None for seed in seeds)
     protocol = artefact.spec.get("eval")
-    return any(protocol in seed.evaluations for seed in seeds) if protocol else bool(seeds)
+    return any(seed.evaluation(protocol) for seed in seeds) if protocol else bool(seeds)
 
 
 def ensembles(artefact: Artefact, results: Results) -> list[str]:
-    return [name for name, found in results.ensembles.items() if artefact.spec["eval"] in found]
+    return [name for name, found in results.ensembles.items() if pick(found, artefact.spec["eval"])]
 
 
 def state_of(artefact: Artefact, results: Results) -> str:

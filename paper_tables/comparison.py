@@ -15,9 +15,10 @@ from paper_tables.measure import Measured, conditions_of, measure
 from paper_tables.registry import Artefact, Registry, UserError, label_of
 from paper_tables.results import Results
 from paper_tables.run_pages import curve_artefact, draw
-from paper_tables.run_tables import METRICS, config_of, provenance_of
+from paper_tables.run_tables import METRICS, config_of, named, provenance_of
 from paper_tables.significance import permutation_test
 from paper_tables.table import Table
+from paper_tables.tested import how_tested
 
 TINTS = ("red", "cyan", "green", "olive", "magenta", "black", "grey")
 EACH = 4  # with so many runs at most every pair is compared, with more of them the first with each other one
@@ -104,7 +105,7 @@ def metrics_of(comparison: Comparison) -> Iterator[tuple[str, str | None, str]]:
     for protocol in sorted({protocol for seed in seeds for protocol in seed.evaluations}):
         for metric in ("top1_error", "top5_error"):
             if sum(seed.value(metric, protocol) is not None for seed in seeds) > 1:
-                yield metric, protocol, f"{METRICS[metric]}, {protocol}"
+                yield metric, protocol, f"{METRICS[metric]}, {named(protocol, seeds)}"
 
 
 def errors_table(comparison: Comparison) -> Table:
@@ -113,7 +114,9 @@ def errors_table(comparison: Comparison) -> Table:
     rows: list[list[str] | str] = []
     for name in comparison.names:
         found = [_measure(comparison, name, metric, protocol) for metric, protocol, _ in metrics]
-        conditions = conditions_of(comparison.results.seeds[name], comparison.registry)
+        seeds = comparison.results.seeds[name]
+        testing = how_tested(seeds, comparison.registry, "test_error")
+        conditions = conditions_of(seeds, comparison.registry, testing)
         rows.append([label_of(name), *(number.text() if number else "" for number in found), str(conditions)])
     columns = ["net", *(f"{words} (%)" for _, _, words in metrics), "measured on"]
     return Table("errors", "Errors of the last iterate", columns, rows, frozenset(range(1, len(columns) - 1)))

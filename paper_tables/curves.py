@@ -30,7 +30,7 @@ def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Fig
     frame = frame_of(artefact, results, registry)
     for ax, panel in zip(axes[0], panels, strict=True):
         _panel(ax, panel, artefact, results, registry, frame.share, frame.top)
-    figures.footline(figure, results, figures.conditions(frame.seeds, registry))
+    figures.footline(figure, results, figures.conditions(frame.seeds, registry, "test_error"))
     notes = notes_of(panels[0], frame.full, frame.share, frame.top)
     return figure, figures.Drawing(
         alt_text(artefact, results, registry), notes, figures.marks_words(results, frame.full)

@@ -24,6 +24,7 @@ from paper_tables.measure import Conditions, conditions_of
 from paper_tables.palette import PALETTES
 from paper_tables.registry import Artefact, Registry
 from paper_tables.results import Results, Seed
+from paper_tables.tested import how_tested
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 SCREEN = 96.0  # pixels of the page per inch of a figure
@@ -125,8 +126,9 @@ def colour(run: str, registry: Registry) -> str:
     return PALETTES[registry.palette][registry.nets[run]["colour"]]
 
 
-def conditions(seeds: list[Seed], registry: Registry) -> Conditions | None:
-    return conditions_of(seeds, registry) if seeds else None
+def conditions(seeds: list[Seed], registry: Registry, metric: str, protocol: str | None = None) -> Conditions | None:
+    """What lay behind the numbers `metric` that a figure shows."""
+    return conditions_of(seeds, registry, how_tested(seeds, registry, metric, protocol)) if seeds else None
 
 
 def paper_alpha(results: Results) -> float:

@@ -86,9 +86,26 @@ def evaluation(path: Path, weights: Any = None) -> dict[str, Any]:
     errors(found)
     if found.get("n") is not None:
         number(found["n"], "n", 1)
+    _conditions(found, path.stem.removeprefix("eval-").partition("+")[0])
     if weights and found.get("weights_sha256", weights) != weights:
         raise ValueError("measured on other weights than result.json's; evaluate again")
     return found
+
+
+def _conditions(found: dict[str, Any], protocol: str) -> None:
+    """What an evaluation says of its test, where it says it, is of the right kind. Raises ValueError."""
+    if found.get("protocol", protocol) != protocol:
+        raise ValueError(f"protocol is {found['protocol']!r}, but the file's name says {protocol!r}")
+    for key in ("precision", "bn_statistics"):
+        if not isinstance(found.get(key, ""), str):
+            raise ValueError(f"{key} is no text")
+    for given in (found, found.get("deviations", {})):
+        if not isinstance(given, dict):
+            raise ValueError("deviations is not a mapping")
+        if not isinstance(given.get("sides", []), list):
+            raise ValueError("sides is no list")
+        for side in given.get("sides", []):
+            number(side, "a side", 1)
 
 
 def tested(path: Path) -> dict[str, Any]:

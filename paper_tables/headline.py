@@ -12,6 +12,7 @@ from paper_tables.registry import Cell, Registry, UserError
 from paper_tables.results import Results
 from paper_tables.table import NOT_RUN, Table
 from paper_tables.tables import verdict_text
+from paper_tables.tested import FP32, how_tested
 
 MARKERS = "<!-- headline:begin -->", "<!-- headline:end -->"
 WORDS = (*GOOD, *BAD, *OPEN, NOT_RUN)
@@ -60,7 +61,11 @@ def _summary_row(cell: Cell, results: Results, registry: Registry) -> list[str]:
 def conditions_of_all(results: Results, registry: Registry) -> dict[str, Conditions]:
     """Everything met in the profile, by recipe; empty where nothing was run."""
     recipes = {recipe: [s for s in results.all_seeds if s.run.startswith(f"{recipe}-")] for recipe in registry.lengths}
-    return {recipe: conditions_of(seeds, registry) for recipe, seeds in recipes.items() if seeds}
+    return {
+        recipe: conditions_of(seeds, registry, how_tested(seeds, registry, "test_error"))
+        for recipe, seeds in recipes.items()
+        if seeds
+    }
 
 
 def seen_text(seen: dict[str, Conditions]) -> str:
@@ -87,9 +92,10 @@ def caveat(seen: dict[str, Conditions], profile: str) -> str:
     reasons += (
         ["the budget is not the paper's"] if any(a != b for c in every for a, b in (*c.budgets, *c.batches)) else []
     )
-    reasons += (
-        ["the precision is not fp32"] if {p for c in every for p in c.precisions} - {"fp32", "32", "32-true"} else []
-    )
+    unlike = {condition for c in every for condition, _ in c.testing.unlike}
+    computed = {p for c in every for p in c.precisions} <= set(FP32)
+    reasons += [] if computed and "precision" not in unlike else ["the precision is not fp32"]
+    reasons += ["the tests are not by the paper's protocol"] if unlike - {"precision"} else []
     reasons += ["runs of different data stand side by side"] if any(len(c.fingerprints) > 1 for c in every) else []
     reasons = reasons or [f"profile {profile} is not the paper's"]
     return f"Not the paper's conditions: {', '.join(reasons)}; no number here is held against the paper's."

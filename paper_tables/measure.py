@@ -11,6 +11,7 @@ from typing import Any
 from paper_tables import rules
 from paper_tables.registry import Artefact, Cell, Registry
 from paper_tables.results import Results, Seed
+from paper_tables.tested import FP32, Testing, how_tested
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Conditions:
     normalised: tuple[int, ...] = ()  # images that batch normalisation sees together: 128 on one device, 64 on two
     machines: tuple[tuple[str, tuple[str, ...]], ...] = ()  # device, versions, commit, processes -> every value met
     dirty: bool = False  # trained by code that no commit holds
+    testing: Testing = Testing()
 
     @property
     def mixed(self) -> list[str]:
@@ -36,6 +38,7 @@ class Conditions:
             "batch": self.batches,
             "precision": self.precisions,
             "images per batch normalisation": self.normalised,
+            "how they were tested": self.testing.tests,
         }
         return [name for name, values in named.items() if len(set(values)) > 1]
 
@@ -53,9 +56,9 @@ class Conditions:
 
     @property
     def as_paper(self) -> bool:
-        """Official data at full length in fp32."""
+        """Official data at full length in fp32, tested by the paper's protocol."""
         full = all(done == full for done, full in (*self.budgets, *self.batches))
-        return self.official and full and all(p in ("fp32", "32", "32-true") for p in self.precisions)
+        return self.official and full and all(p in FP32 for p in self.precisions) and not self.testing.unlike
 
     @property
     def short(self) -> bool:
@@ -75,7 +78,8 @@ class Conditions:
 
     @property
     def precision_text(self) -> str:
-        return " and ".join(self.precisions)
+        """Of the training, and how its net was tested where that is another or by a protocol of its own."""
+        return "; ".join([" and ".join(self.precisions), *self.testing.words])
 
     def __str__(self) -> str:
         return f"{self.data_text} · iterations: {self.budget_text} · {self.precision_text}"
@@ -140,7 +144,8 @@ class Judgement:
         return f"{self.difference:+.2f}" if self.decided and not self.cell.bound else ""
 
 
-def conditions_of(seeds: Iterable[Seed], registry: Registry) -> Conditions:
+def conditions_of(seeds: Iterable[Seed], registry: Registry, testing: Testing = Testing()) -> Conditions:  # noqa: B008
+    """`testing`: how the numbers in question were tested, where they come from tests."""
     seeds = list(seeds)
     data = [seed.provenance["data"] for seed in seeds]
     return Conditions(
@@ -153,6 +158,7 @@ def conditions_of(seeds: Iterable[Seed], registry: Registry) -> Conditions:
         normalised=_distinct(images for s in seeds for images in _normalised(s, registry)),
         machines=_machines(seeds),
         dirty=any(start.get("dirty") is True for s in seeds for start in _starts(s)),
+        testing=testing,
     )
 
 
@@ -205,7 +211,9 @@ def measure(
     kept = [(seed, value) for seed, value in found if value is not None]
     if not kept:
         return None
-    return Measured(tuple(value for _, value in kept), conditions_of([seed for seed, _ in kept], registry))
+    seeds = [seed for seed, _ in kept]
+    testing = how_tested(seeds, registry, metric, protocol)
+    return Measured(tuple(value for _, value in kept), conditions_of(seeds, registry, testing))
 
 
 def judge(cell: Cell, results: Results, registry: Registry) -> Judgement:
@@ -243,7 +251,9 @@ def _verdict(cell: Cell, measured: Measured, difference: float, tolerance: float
 def ours_text(judgement: Judgement, results: Results) -> str:
     """Our number, or what stands in its place."""
     if judgement.measured is not None:
-        return judgement.measured.text(judgement.cell.best_of)
+        deviations = judgement.measured.conditions.testing.deviations
+        marks = f" [tested otherwise: {'; '.join(deviations)}]" if deviations else ""
+        return judgement.measured.text(judgement.cell.best_of) + marks
     if judgement.verdict == "refused":
         return f"refused ({results.refused[judgement.cell.run]})"
     if judgement.cell.run in results.seeds and judgement.cell.protocol:
@@ -257,7 +267,8 @@ def why_not_compared(conditions: Conditions, profile: str) -> str:
     if conditions.mixed:
         return f"mixed conditions: {', '.join(conditions.mixed)}"
     if not conditions.as_paper:
-        return f"not the paper's conditions: {conditions}"
+        unlike = ", ".join(words for _, words in conditions.testing.unlike)
+        return f"not the paper's conditions: {conditions}" + (f" (tested with {unlike})" if unlike else "")
     return "" if profile == "paper" else "not in results/paper"
 
 

@@ -29,8 +29,9 @@ def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Fig
         _panel(ax, [judged[run, metric] for run in runs], results)
         ax.set_title(f"{name} error, {artefact.spec['eval']}")
     figure.legend(handles=_handles(results), loc="outside upper center", ncols=2, frameon=False)
-    seeds = [s for run in runs for s in results.seeds.get(run, []) if artefact.spec["eval"] in s.evaluations]
-    figures.footline(figure, results, figures.conditions(seeds, registry))
+    protocol = artefact.spec["eval"]
+    seeds = [s for run in runs for s in results.seeds.get(run, []) if s.evaluation(protocol)]
+    figures.footline(figure, results, figures.conditions(seeds, registry, "top1_error", protocol))
     return figure, figures.Drawing(alt_text(judged), [], "Outlined: the paper's values, as printed in Table 3.")
 
 

@@ -115,6 +115,7 @@ class Registry:
     batches: dict[str, int]
     default_tolerance: float
     single_run_margin: float  # points that chance alone may put between two deep nets trained once, and not in full
+    protocols: dict[str, dict[str, dict[str, Any]]]  # recipe -> protocol -> sides, n, precision
     palette: str = "safe"  # or paper: the colours that figures are drawn in
 
     def find(self, name: str) -> Artefact:
@@ -157,6 +158,10 @@ class Registry:
     def batch(self, run: str) -> int:
         """Images per iteration in the paper."""
         return self.batches[run.partition("-")[0]]
+
+    def protocol(self, run: str, name: str) -> dict[str, Any]:
+        """How the paper tests this run by a protocol: sides, n, precision; empty for a protocol that is none of it."""
+        return self.protocols[run.partition("-")[0]].get(name, {})
 
 
 def guess(word: str, known: list[str]) -> str:
@@ -255,4 +260,5 @@ def load() -> Registry:
         batches=data["batches"],
         default_tolerance=float(data["default_tolerance"]),
         single_run_margin=float(data["single_run_margin"]),
+        protocols=data["protocols"],
     )

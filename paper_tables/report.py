@@ -21,6 +21,7 @@ from paper_tables.run_pages import run_page
 from paper_tables.run_tables import provenance_of
 from paper_tables.table import Table
 from paper_tables.tables import artefact_table
+from paper_tables.tested import how_tested, how_tested_in
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -65,7 +66,8 @@ def _write_runs(results: Results, registry: Registry, folder: Path) -> None:
     """<folder>/runs/<run>.html for each run that has a finished training."""
     runs = [run for run in registry.nets if run in results.seeds]
     for run in runs:
-        conditions = conditions_of(results.seeds[run], registry)
+        seeds = results.seeds[run]
+        conditions = conditions_of(seeds, registry, how_tested(seeds, registry, "test_error"))
         caveat = headline.caveat({run.partition("-")[0]: conditions}, results.profile)
         page = run_page(run, results, registry, folder / "runs")
         context = {
@@ -88,7 +90,7 @@ def _section(artefact: Artefact, results: Results, registry: Registry, folder: P
     if artefact.spec.get("figure"):
         drawing = figures.draw(artefact, results, registry, folder / "figures")
     seeds = [seed for run in artefact.named_runs() for seed in results.seeds.get(run, [])]
-    conditions = conditions_of(seeds, registry) if seeds else None
+    conditions = conditions_of(seeds, registry, how_tested_in(artefact, results, registry)) if seeds else None
     table = artefact_table(artefact, results, registry)
     protocol = (artefact.protocol, f"Protocol: {artefact.protocol}.")
     return Section(

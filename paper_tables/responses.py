@@ -26,7 +26,7 @@ def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Fig
     _panel(bottom, artefact, results, registry, ranked, spec["sorted_readings"], "layer index (sorted by size)")
     _legend(bottom, artefact, results, registry, {run for run, values in ordered.items() if values})
     seeds = [s for run in spec["curves"] for s in results.seeds.get(run, []) if s.responses is not None]
-    figures.footline(figure, results, figures.conditions(seeds, registry))
+    figures.footline(figure, results, figures.conditions(seeds, registry, "response_mean"))
     low, high = top.get_ylim()
     wider = (low, high) != tuple(float(y) for y in spec["y"])
     notes = ["The y axes are wider than the paper's (0.5 to 3.5), to hold every layer."] if wider else []

@@ -14,7 +14,9 @@ import pandas as pd
 from paper_tables import files
 
 PLATEAU = (25 / 60, 30 / 60)  # of a training: the end of the second learning rate, 25 to 30x10^4 iterations in Figure 4
-Evaluations = dict[str, dict[str, Any]]  # protocol -> content of eval-<protocol>.json
+Evaluations = dict[
+    str, dict[str, Any]
+]  # <protocol>, or <protocol>+<hash8> of one that deviates -> content of eval-*.json
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Seed:
     def provenance(self) -> dict[str, Any]:
         return self.result["provenance"]
 
+    def evaluation(self, protocol: str) -> dict[str, Any] | None:
+        """The test by a protocol, None where there is none."""
+        return pick(self.evaluations, protocol)
+
     def value(self, metric: str, protocol: str | None = None) -> float | None:
         """The number named `metric` (errors in percent), None where this training has none."""
         if metric == "response_mean":
@@ -39,7 +45,7 @@ class Seed:
         if metric == "plateau_error":
             return self.plateau_error()
         if protocol is not None:
-            number = self.evaluations.get(protocol, {}).get(metric)
+            number = (self.evaluation(protocol) or {}).get(metric)
         else:
             number = self.result["metrics"].get(metric, self.result.get(metric))
         return None if number is None else float(number)
@@ -117,6 +123,20 @@ def _refuse_unlike(results: Results) -> None:
                 results.skipped.append((run, f"seeds of different {what}: {which}; move away what does not belong"))
                 del results.seeds[run]
                 break
+
+
+def pick(evaluations: Evaluations, protocol: str) -> dict[str, Any] | None:
+    """The test as configured; only where there is none, one that deviates from the configuration."""
+    names = [protocol, *(name for name in evaluations if name.startswith(f"{protocol}+"))]
+    return next((evaluations[name] for name in names if name in evaluations), None)
+
+
+def fingerprint_of(origin: dict[str, Any]) -> str | None:
+    """Of the images that an evaluation or the provenance of a training names."""
+    inner = origin.get("provenance")
+    data = origin.get("data") or (inner.get("data") if isinstance(inner, dict) else None)
+    found = data.get("fingerprint") if isinstance(data, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from paper_tables.registry import Registry, label_of
 from paper_tables.results import Results, Seed
 from paper_tables.table import Table
 from paper_tables.tables import verdict_text
+from paper_tables.tested import deviations_of
 
 METRICS = {"train_error": "training error", "test_error": "test error", "top1_error": "top-1", "top5_error": "top-5"}
 
@@ -34,13 +35,21 @@ def errors_table(run: str, seeds: list[Seed]) -> Table:
     tested = [(protocol, name) for protocol in protocols for name in ("top1_error", "top5_error")]
     tested = [(p, name) for p, name in tested if any(seed.value(name, p) is not None for seed in seeds)]
     columns = ["seed", "iterations", *(f"{METRICS[name]} (%)" for name in kept)]
-    columns += [f"{METRICS[name]} (%), {protocol}" for protocol, name in tested]
+    columns += [f"{METRICS[name]} (%), {named(protocol, seeds)}" for protocol, name in tested]
     rows: list[list[str] | str] = []
     for seed in seeds:
         values = [seed.value(name) for name in kept] + [seed.value(name, protocol) for protocol, name in tested]
         cells = ["" if value is None else f"{value:.2f}" for value in values]
         rows.append([str(seed.seed), f"{seed.result['iterations']:,}", *cells])
     return Table(f"{run}-errors", f"{label_of(run)}: errors of each training", columns, rows)
+
+
+def named(name: str, seeds: list[Seed]) -> str:
+    """An evaluation in words: its protocol, and in what it deviates from the configured test."""
+    deviations = [
+        words for seed in seeds if name in seed.evaluations and (words := deviations_of(seed.evaluations[name]))
+    ]
+    return f"{name.partition('+')[0]} ({deviations[0]})" if deviations else name
 
 
 def flat(tree: dict[str, Any], before: str = "") -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from paper_tables.architectures import counted_table
@@ -9,8 +10,9 @@ from paper_tables.imagenet import PAPER_ONLY, beside
 from paper_tables.measure import Judgement, conditions_of, judge, ours_text
 from paper_tables.readings import reading_table
 from paper_tables.registry import Artefact, Cell, Registry
-from paper_tables.results import Results
+from paper_tables.results import Results, Seed, fingerprint_of
 from paper_tables.table import Table
+from paper_tables.tested import how_tested_in, of_evaluation, tested_by
 
 AGAIN = {"test_error": "top1_error", "top1_error": "top1_error", "top5_error": "top5_error"}  # as evaluations name them
 
@@ -18,25 +20,38 @@ AGAIN = {"test_error": "top1_error", "top1_error": "top1_error", "top5_error": "
 def artefact_table(artefact: Artefact, results: Results, registry: Registry) -> Table | None:
     """The artefact's table with the conditions of our numbers, None where it has no table."""
     table = _table(artefact, results, registry)
-    if table and (note := recomputed_note(artefact, results)):
-        table = replace(table, notes=[*table.notes, note])
+    if table:
+        table = replace(table, notes=[*table.notes, *tested_again(artefact, results, registry)])
     runs = dict.fromkeys([*artefact.named_runs(), *(cell.run for cell in artefact.cells())])
     seeds = [seed for run in runs for seed in results.seeds.get(run, [])]
-    return replace(table, conditions=str(conditions_of(seeds, registry))) if table and seeds else table
+    conditions = conditions_of(seeds, registry, how_tested_in(artefact, results, registry))
+    return replace(table, conditions=str(conditions)) if table and seeds else table
 
 
-def recomputed_note(artefact: Artefact, results: Results) -> str:
-    """The cells of ours measured again with recomputed BN statistics (`eval.bn_statistics`), where there are any."""
-    again = []
+def tested_again(artefact: Artefact, results: Results, registry: Registry) -> list[str]:
+    """What came out where the cells of ours were tested otherwise too: a note for each other way."""
+    notes: dict[str, dict[str, list[str]]] = {}  # what is different -> number -> before and after, of each seed
     for cell in dict.fromkeys(cell for cell in artefact.cells() if cell.metric in AGAIN):
-        values = []
+        label = cell.label + (" top-5" if cell.metric == "top5_error" else "")
         for seed in results.seeds.get(cell.run, []):
-            before = seed.value(cell.metric, cell.protocol)
-            after = seed.value(AGAIN[cell.metric], f"{cell.protocol or 'single'}+recomputed")
-            values += [] if before is None or after is None else [f"{before:.2f} → {after:.2f}"]
-        words = "top-5 " if cell.metric == "top5_error" else ""
-        again += [f"{cell.label} {words}{', '.join(values)}"] if values else []
-    return f"Moving averages → BN statistics recomputed over training images: {'; '.join(again)}." if again else ""
+            for different, after in _others(cell, seed, registry):
+                before = seed.value(cell.metric, cell.protocol)
+                notes.setdefault(different, {}).setdefault(label, []).append(f"{before:.2f} → {after:.2f}")
+    numbers = {
+        way: "; ".join(f"{label} {', '.join(both)}" for label, both in found.items()) for way, found in notes.items()
+    }
+    return [f"Tested otherwise ({way}): {text}." for way, text in numbers.items()]
+
+
+def _others(cell: Cell, seed: Seed, registry: Registry) -> Iterator[tuple[str, float]]:
+    """The same number by tests under other conditions than that of the cell: what is different, and what came out."""
+    shown = tested_by(seed, registry, cell.metric, cell.protocol)
+    for name, evaluation in seed.evaluations.items():
+        after = evaluation.get(AGAIN[cell.metric])
+        if shown is None or after is None or name.partition("+")[0] != shown.protocol:
+            continue
+        if different := of_evaluation(evaluation, fingerprint_of(seed.provenance)).beside(shown):
+            yield different, float(after)
 
 
 def _table(artefact: Artefact, results: Results, registry: Registry) -> Table | None:
@@ -63,7 +78,8 @@ def _table(artefact: Artefact, results: Results, registry: Registry) -> Table | 
     notes = [artefact.protocol]
     if any(PAPER_ONLY in row for row in body if not isinstance(row, str)):
         notes.append(f"Rows that say {PAPER_ONLY} are other methods: the paper's value, nothing of ours.")
-    return beside(artefact, Table(artefact.name, artefact.caption, columns, body, frozenset(ours), notes), results)
+    table = Table(artefact.name, artefact.caption, columns, body, frozenset(ours), notes)
+    return beside(artefact, table, results, registry)
 
 
 def _generic_row(cells: list[str | Cell], linked: set[int], results: Results, registry: Registry) -> list[str]:

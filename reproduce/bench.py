@@ -31,14 +31,13 @@ from reproduce.build import (
     build_training_net,
     chunk_of,
     device_of,
-    set_precision,
     set_threads,
 )
 from reproduce.classifier import SGD, Batch, Classifier
 from reproduce.config import Config, resolve
 from reproduce.count import multiply_adds
 from reproduce.data.cifar10 import Cifar10
-from reproduce.precision import autocast, computed, has_bf16
+from reproduce.precision import autocast, computed, has_bf16, set_precision
 from reproduce.record import say, write_bench
 from reproduce.step import CAPTURES, CapturedStep, EagerStep, Step
 

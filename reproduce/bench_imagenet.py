@@ -15,11 +15,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from reproduce.bench import Turns, bare_loop, clock, fit, only_steps
-from reproduce.build import build_data, device_of, set_precision, set_threads
+from reproduce.build import build_data, device_of, set_threads
 from reproduce.classifier import Classifier
 from reproduce.config import Config, resolve
 from reproduce.data.imagenet import ImageNet
-from reproduce.precision import computed
+from reproduce.precision import computed, set_precision
 from reproduce.record import say, write_bench
 from reproduce.torchvision_weights import MEAN, STD
 

@@ -18,11 +18,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from reproduce.bench import captured_or_failed, fit, only_steps
-from reproduce.build import build_data, chunk_of, device_of, set_precision, set_threads
+from reproduce.build import build_data, chunk_of, device_of, set_threads
 from reproduce.config import Config, resolve
 from reproduce.errors import UserError
 from reproduce.mps import mps
-from reproduce.precision import computed
+from reproduce.precision import computed, set_precision
 from reproduce.record import cores, say, write_bench
 
 ROUNDS = 3

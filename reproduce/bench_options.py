@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from reproduce.bench import BATCH, bare_loop, captured_or_failed, clock
-from reproduce.build import build_data, chunk_of, set_precision, set_threads
+from reproduce.build import build_data, chunk_of, set_threads
 from reproduce.config import Config, resolve
 from reproduce.data.cifar10 import Cifar10
-from reproduce.precision import computed
+from reproduce.precision import computed, set_precision
 from reproduce.record import say, write_bench
 
 ROUNDS = 15

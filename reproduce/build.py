@@ -131,13 +131,6 @@ def image_size(config: Config) -> int:
     return 32 if config.net.stem == "cifar" else 224
 
 
-def set_precision(precision: str) -> None:
-    """fp32 means fp32: TensorFloat-32 only when it is asked for (PyTorch's convolutions would use it unasked)."""
-    allowed = precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = allowed
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-
-
 def set_threads(config: Config) -> None:
     """CPU threads of this process: the cores are divided between the processes of one machine."""
     torch.set_num_threads(config.execution.threads or max(1, cores() // config.execution.devices))

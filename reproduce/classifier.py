@@ -1,6 +1,7 @@
 """The LightningModule around any net: its updates by SGD, counted in iterations, and the rows of its curve."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reproduce.precision import autocast
+from reproduce.precision import computing
 from reproduce.schedule import Schedule
 from reproduce.step import CAPTURES, CapturedStep, EagerStep, Step
 from reproduce.sums import Sums
@@ -140,13 +141,21 @@ class Classifier(L.LightningModule):
                 torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Test images come first; those held out of the training set, where there are any, from a second loader."""
+        """Test images come first; those held out of the training set, where there are any, from a second loader.
+
+        Only the former are tested in `test_precision`. The latter may steer the schedule (`plateau`) and are tested in
+        the precision of the training, so that no condition of a test moves a weight.
+        """
         images, labels = batch
-        sums = self.held_out if dataloader_idx else self.test
+        sums, precision = (self.held_out, nullcontext()) if dataloader_idx else (self.test, self._as_tested)
         if len(labels):
-            with autocast(self.test_precision, self.device):
+            with precision:
                 scores = self.net(images).float()
             sums.add(F.cross_entropy(scores, labels), scores, labels, top5=self.top5)
+
+    @property
+    def _as_tested(self) -> AbstractContextManager[None]:
+        return computing(self.test_precision, self.device)
 
     def on_validation_epoch_end(self) -> None:
         """One row of the curve: the running training error since the last row, and the error on all test images."""

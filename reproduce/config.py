@@ -14,14 +14,15 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reproduce.errors import UserError
-from reproduce.schema import OWN_KEYS, Config, check, flatten
+from reproduce.schema import OWN_KEYS, Config, Eval, check, flatten
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 RECIPES = ("cifar10", "imagenet")
 DEPTH = 10  # of a configuration file: sections, keys, lists
 
-# How a training is carried out, recorded but not part of what it is. Everything else is the recipe, and hashed.
+# What moves no weight is recorded, but no part of what a training is: how it is carried out, and how its net is tested.
+# Everything else is the recipe, and hashed.
 EXECUTION_KEYS = {"data.root", "data.shards", "train.compile", "train.channels_last"}
 PLACES = {"data.root": "data.root=$DATA", "data.shards": "data.shards=$SHARDS"}  # as they are shown
 
@@ -65,6 +66,11 @@ class Run:
     def recipe_hash(self) -> str:
         return digest(self.recipe())
 
+    def own_eval(self) -> Eval:
+        """How a net of this run is tested unless the command line says otherwise: eval.* of recipe, run and profile."""
+        rest = [item for item in self.overrides if not _is_eval(item)]
+        return resolve(self.name, self.base_profile, rest, self.seed).config.eval
+
     def command(self, verb: str = "train") -> str:
         """The command line of this result, rebuilt from its configuration; paths of this machine are written $DATA."""
         words = [f"python -m reproduce {verb} {self.name} --profile {self.base_profile} --seed {self.seed}"]
@@ -77,7 +83,11 @@ def digest(value: object) -> str:
 
 
 def _is_recipe(key: str) -> bool:
-    return key not in EXECUTION_KEYS and not key.startswith("execution.")
+    return key not in EXECUTION_KEYS and not key.startswith("execution.") and not _is_eval(key)
+
+
+def _is_eval(key: str) -> bool:
+    return key.startswith("eval.")
 
 
 def one_line(error: Exception) -> str:

@@ -9,8 +9,8 @@ from lightning.fabric import Fabric
 from reproduce.config import Run, digest
 from reproduce.data.imagenet import ImageNet
 from reproduce.errors import UserError
-from reproduce.evaluate import final_weights, load_net, measured, open_data, protocol_of, to_device
-from reproduce.record import RESULTS, weights_sha256, write_json
+from reproduce.evaluate import as_tested, final_weights, keep, load_net, measured, open_data, protocol_of, to_device
+from reproduce.record import RESULTS, weights_sha256
 
 Pair = tuple[Run, Path | None]  # a run, and a checkpoint instead of its own final weights
 
@@ -26,18 +26,19 @@ def ensemble(members: Sequence[Pair], name: str, fabric: Fabric) -> dict[str, An
     for run in runs[1:]:
         if run.config.data != first.data or run.config.eval != first.eval or run.profile != runs[0].profile:
             raise UserError(f"ensemble: {run.name} and {runs[0].name} differ in profile, data.* or eval.*")
+    protocol_of(first, name)
     nets = [load_net(run, weights or final_weights(run))[0] for run, weights in members]
     digests = [weights_sha256(net.state_dict()) for net in nets]
     data = open_data(runs[0])
     if not isinstance(data, ImageNet):
         raise UserError("ensemble: Table 5 is about ImageNet; name imagenet-... runs")
-    nets = [to_device(net, fabric.device) for net in nets]
-    found = measured(nets, data, protocol_of(first, name), fabric, first.eval.bn_statistics)
+    nets = [as_tested(run, to_device(net, fabric.device), fabric.device) for run, net in zip(runs, nets, strict=True)]
+    own = [run for run, weights in members if weights is None]
+    found = measured(nets, runs[0], name, data, fabric, own)
     shown = [{"run": run.name, "seed": run.seed, "weights_sha256": sha} for run, sha in zip(runs, digests, strict=True)]
     result = {"ensemble": name_of(members), "members": shown} | found
-    if fabric.is_global_zero and all(weights is None for _, weights in members):
-        folder = RESULTS / runs[0].profile / "ensembles" / name_of(members)
-        write_json(folder / f"eval-{name}.json", result)
+    if fabric.is_global_zero and len(own) == len(members):
+        keep(RESULTS / runs[0].profile / "ensembles" / name_of(members), result)
     return result
 
 

@@ -1,8 +1,9 @@
 """Trained or published weights -> their error on every test image, each counted once, under a protocol of the paper."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from reproduce import measure, stop
-from reproduce.build import Data, build_data, build_net, environment, on_gpu, set_precision, set_threads
-from reproduce.config import Config, Run
+from reproduce.build import Data, build_data, build_net, environment, on_gpu, set_threads
+from reproduce.config import Config, Run, digest
 from reproduce.data.imagenet import ImageNet
 from reproduce.errors import UserError
 from reproduce.nets import published
 from reproduce.outcome import recompute_bn
+from reproduce.precision import computed
 from reproduce.protocols import Counts, Member, Protocol, count
 from reproduce.record import RESULTS, RUNS, read_json, say, weights_sha256, write_json
 
@@ -79,7 +81,6 @@ def protocol_of(config: Config, name: str) -> Protocol:
 def launch(config: Config) -> Fabric:
     """As many processes as the configuration has devices; under torchrun or SLURM those that are there."""
     set_threads(config)
-    set_precision(config.eval.precision)
     e = config.execution
     strategy = "ddp" if e.devices * e.nodes > 1 else "auto"
     accelerator = "gpu" if on_gpu(config) else "cpu"
@@ -105,18 +106,15 @@ def evaluate(
     there.
     """
     fabric = fabric or launch(run.config)
-    protocol = protocol_of(run.config, name)
+    protocol_of(run.config, name)  # one that does not go with this data set is told before anything is read
     net, shown = load_net(run, weights or final_weights(run))
-    digest = weights_sha256(net.state_dict())
+    sha256 = weights_sha256(net.state_dict())
     data = open_data(shown)
-    net = to_device(net, fabric.device)
-    if run.config.eval.bn_statistics == "recomputed":
-        recompute_bn(run, net, data, fabric.device)
-    result = {"run": run.name} | measured([net], data, protocol, fabric, run.config.eval.bn_statistics)
-    result |= {"weights_sha256": digest}
+    net = as_tested(run, to_device(net, fabric.device), fabric.device, data)
+    result = {"run": run.name} | measured([net], run, name, data, fabric, [run] if weights is None else [])
+    result |= {"weights_sha256": sha256}
     if weights is None and fabric.is_global_zero:
-        recomputed = run.config.eval.bn_statistics == "recomputed"
-        write_json(RESULTS / run.folder / f"eval-{name}{'+recomputed' if recomputed else ''}.json", result)
+        keep(RESULTS / run.folder, result)
     return result
 
 
@@ -124,26 +122,59 @@ def to_device(net: nn.Module, device: torch.device) -> nn.Module:
     return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def as_tested(run: Run, net: nn.Module, device: torch.device, data: Data | None = None) -> nn.Module:
+    """The net with the BN statistics that its run is tested with, which may change it. `data`: where it is open."""
+    if run.config.eval.bn_statistics == "recomputed":
+        recompute_bn(run, net, data or open_data(run), device)
+    return net
+
+
+def conditions(config: Config, name: str) -> dict[str, Any]:
+    """What an error under a protocol depends on, beside weights and images."""
+    protocol = protocol_of(config, name)
+    return {"sides": protocol.sides, "precision": protocol.precision, "bn_statistics": config.eval.bn_statistics}
+
+
+def changed(run: Run, facts: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
+    """Those of the facts about a run's configuration that eval.* of the command line has changed."""
+    own = facts(replace(run.config, eval=run.own_eval()))
+    return {key: value for key, value in facts(run.config).items() if value != own[key]}
+
+
+def other_images(trained: Sequence[Run], data: Data) -> dict[str, Any]:
+    """The fingerprint of the images, where it is not that of a training which these weights come from."""
+    results = [read_json(RESULTS / run.folder / "result.json") or {} for run in trained]
+    known = {result["provenance"].get("data", {}).get("fingerprint") for result in results if result}
+    return {"fingerprint": data.fingerprint} if known - {None, data.fingerprint} else {}
+
+
 def measured(
-    nets: Sequence[nn.Module], data: Data, protocol: Protocol, fabric: Fabric, bn_statistics: str
+    nets: Sequence[nn.Module], run: Run, name: str, data: Data, fabric: Fabric, trained: Sequence[Run] = ()
 ) -> dict[str, Any]:
-    """The errors of one net, or of several averaged, over all processes, and what they were measured on."""
-    counts = _total(_count(nets, data, protocol, fabric), fabric)
+    """The errors of one net, or of several averaged, over all processes, and the conditions that they hold under.
+
+    `run`: whose eval.* counts. `trained`: those whose own weights the nets have. `deviations`: in what this is not the
+    test that the run's configuration asks for.
+    """
+    counts = _total(_count(nets, data, protocol_of(run.config, name), fabric), fabric)
     if counts.n != data.n_test:
         raise RuntimeError(f"{counts.n} test images were counted instead of {data.n_test}")
-    found: dict[str, Any] = {"protocol": protocol.name, "n": counts.n, "top1_error": 100 * counts.top1 / counts.n}
-    if isinstance(data, ImageNet):
-        found |= {"top5_error": 100 * counts.top5 / counts.n}
-        found |= {"sides": list(protocol.test_sides) if protocol.name == "multi-scale" else [protocol.test_side]}
-    return found | {
-        "precision": protocol.precision,
-        "bn_statistics": bn_statistics,
-        "data": {
-            "description": data.description,
-            "fingerprint": data.fingerprint,
-            "official": data.is_official,
-        },
-    }
+    found: dict[str, Any] = {"protocol": name, "n": counts.n, "top1_error": 100 * counts.top1 / counts.n}
+    found |= {"top5_error": 100 * counts.top5 / counts.n} if isinstance(data, ImageNet) else {}
+    found |= conditions(run.config, name) | {"precision": computed(run.config.eval.precision, fabric.device)}
+    found |= {"deviations": changed(run, partial(conditions, name=name)) | other_images(trained, data)}
+    images = {"description": data.description, "fingerprint": data.fingerprint, "official": data.is_official}
+    return found | {"data": images}
+
+
+def keep(folder: Path, result: dict[str, Any]) -> None:
+    """eval-<protocol>.json; a test that deviates from the configured one lies beside it and never in its place."""
+    write_json(folder / f"eval-{result['protocol']}{suffix(result['deviations'])}.json", result)
+
+
+def suffix(deviations: dict[str, Any]) -> str:
+    """Of a file's name: nothing, or +<hash8> of what deviates."""
+    return f"+{digest(deviations)[:8]}" if deviations else ""
 
 
 def _count(nets: Sequence[nn.Module], data: Data, protocol: Protocol, fabric: Fabric) -> Counts:

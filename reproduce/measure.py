@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reproduce.precision import autocast
+from reproduce.precision import computing
 from reproduce.sums import Sums
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -18,14 +18,14 @@ def count_errors(net: nn.Module, batches: Batches, precision: str = "fp32", top5
     net.eval()
     sums = Sums()
     for images, labels in batches:
-        with autocast(precision, images.device):
+        with computing(precision, images.device):
             scores = net(images).float()
         sums.add(F.cross_entropy(scores, labels), scores, labels, top5=top5)
     return sums
 
 
 @torch.no_grad()
-def recompute_bn(net: nn.Module, batches: Batches) -> None:
+def recompute_bn(net: nn.Module, batches: Batches, precision: str = "fp32") -> None:
     """Replace the moving averages of all BN layers by true averages over `batches` of training images.
 
     The authors computed them so after training (README of their released models), instead of moving averages.
@@ -37,7 +37,8 @@ def recompute_bn(net: nn.Module, batches: Batches) -> None:
         norm.momentum = None  # cumulative average
     net.train()
     for images, _ in batches:
-        net(images)
+        with computing(precision, images.device):
+            net(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     net.eval()

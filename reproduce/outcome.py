@@ -13,6 +13,7 @@ from reproduce.build import Data, image_size
 from reproduce.callbacks import Keeper
 from reproduce.classifier import Classifier
 from reproduce.config import Run
+from reproduce.errors import UserError
 from reproduce.record import RESULTS, RUNS, provenance, weights_sha256, write_bytes, write_csv, write_json
 
 
@@ -28,9 +29,15 @@ def data_provenance(data: Data) -> dict[str, object]:
 
 
 def recompute_bn(run: Run, net: nn.Module, data: Data, device: torch.device) -> None:
-    """BN statistics as averages over one epoch's training batches; changes `net`."""
-    size = run.config.train.batch_size
-    measure.recompute_bn(net, (data.train_batch(i, device=device) for i in range(-(-data.n_train // size))))
+    """BN statistics as averages over one epoch's training batches; changes `net`.
+
+    Errors: UserError where the data has no training images (ImageNet's val/ alone).
+    """
+    if not data.n_train:
+        raise UserError("eval.bn_statistics: recomputed: needs the training images, and data.root has none")
+    iterations = -(-data.n_train // run.config.train.batch_size)
+    batches = (data.train_batch(i, device=device) for i in range(iterations))
+    measure.recompute_bn(net, batches, run.config.eval.precision)
 
 
 def metrics(row: dict[str, float]) -> dict[str, float]:
@@ -44,7 +51,8 @@ def metrics(row: dict[str, float]) -> dict[str, float]:
 def last_point(run: Run, module: Classifier, data: Data, device: torch.device) -> dict[str, float]:
     """The curve's last point. `device`: of the training; Lightning has taken the net from it by now.
 
-    Where BN statistics are to be recomputed, the net gets them here, and its test errors are those measured afterwards.
+    Where BN statistics are to be recomputed, the net gets them here, and its test errors are those measured afterwards;
+    the weights that are kept have moving averages whatever they are tested with.
     """
     last = dict(module.rows[-1])
     if run.config.eval.bn_statistics == "recomputed":
@@ -67,11 +75,11 @@ def origin(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper:
 
 def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: Keeper) -> dict[str, Any]:
     """results/<profile>/<run>/seed-<k>/: the curve, and result.json last: its presence says that the run is done."""
+    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.net.state_dict().items()}
     last = last_point(run, module, data, trainer.strategy.root_device)
     if module.tested not in (0, data.n_test):
         raise RuntimeError(f"{module.tested} test images were counted instead of {data.n_test}")
     net, made = module.net, origin(run, trainer, module, data, keeper)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     result = {
         "run": run.name,
         "seed": run.seed,

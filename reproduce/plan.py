@@ -8,9 +8,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from reproduce import count
-from reproduce.build import build_net, build_training_net, device_of, image_size, on_gpu, set_precision, set_threads
+from reproduce.build import build_net, build_training_net, device_of, image_size, on_gpu, set_threads
 from reproduce.config import Run
-from reproduce.precision import autocast
+from reproduce.precision import autocast, set_precision
 from reproduce.train import is_done
 
 

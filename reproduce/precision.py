@@ -1,6 +1,8 @@
 """What fp32, tf32 and bf16 mean on the device at hand, in this one place, and what the processor has for them."""
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -39,3 +41,25 @@ def autocast(precision: str, device: torch.device | str) -> torch.autocast:
     """The context of a forward pass in a precision: bf16 where it is computed in bf16, else as it is written."""
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=computed(precision, device) == "bf16")
+
+
+def set_precision(precision: str) -> None:
+    """fp32 means fp32: TensorFloat-32 only when it is asked for (PyTorch's convolutions would use it unasked)."""
+    _allow_tf32(precision == "tf32", precision == "tf32")
+
+
+@contextmanager
+def computing(precision: str, device: torch.device) -> Iterator[None]:
+    """What is computed inside is computed in `precision`, whatever holds outside; afterwards that holds again."""
+    outside = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    set_precision(precision)
+    try:
+        with autocast(precision, device):
+            yield
+    finally:
+        _allow_tf32(*outside)
+
+
+def _allow_tf32(convolutions: bool, products: bool) -> None:
+    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.backends.cuda.matmul.allow_tf32 = products

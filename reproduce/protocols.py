@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reproduce.data.views import centre_crop, resize_shorter
-from reproduce.precision import autocast
+from reproduce.precision import computing
 from reproduce.sums import top5_wrong
 
 Normalise = Callable[[Tensor], Tensor]  # uint8 [b, 3, h, w] -> float32, the same shape
@@ -42,9 +42,14 @@ class Protocol:
     test_sides: Sequence[int]
     precision: str = "fp32"
 
+    @property
+    def sides(self) -> list[int]:
+        """Shorter sides at which this protocol looks at an image."""
+        return list(self.test_sides) if self.name == "multi-scale" else [self.test_side]
+
     def probabilities(self, member: Member, images: Sequence[Tensor]) -> Tensor:
         """Decoded images, uint8 [3, H, W] each, on the net's device -> [images, classes], each row summing to 1."""
-        with autocast(self.precision, images[0].device):
+        with computing(self.precision, images[0].device):
             return PROTOCOLS[self.name](self, member, images)
 
 

@@ -200,6 +200,7 @@ def provenance(
         "device": device_name(device),
         "processor": processor(),
         "precision": computed(run.config.train.precision, device),
+        "test_precision": computed(run.config.eval.precision, device),
         "threads": torch.get_num_threads(),
         "processes": processes,
         "bn_group": run.config.net.bn_group,

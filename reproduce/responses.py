@@ -5,11 +5,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reproduce.build import device_of, set_precision, set_threads
+from reproduce.build import device_of, set_threads
 from reproduce.config import Run
-from reproduce.evaluate import final_weights, load_net, open_data
+from reproduce.evaluate import as_tested, changed, final_weights, load_net, open_data, suffix
 from reproduce.measure import Batches
 from reproduce.nets.residual import response_layers
+from reproduce.precision import computing
 from reproduce.record import RESULTS, write_csv
 
 
@@ -41,21 +42,26 @@ def standard_deviations(net: nn.Module, batches: Batches) -> list[float]:
     moments = [_Moments() for _ in response_layers(net)]
     handles = [bn.register_forward_hook(m) for (_, bn), m in zip(response_layers(net), moments, strict=True)]
     for images, _ in batches:
-        net(images)
+        with computing("fp32", images.device):
+            net(images)
     for handle in handles:
         handle.remove()
     return [m.std for m in moments]
 
 
 def responses(run: Run, weights: Path | None = None) -> list[float]:
-    """Measure a run's layer responses and keep them as results/.../responses.csv (layer 1.., std)."""
+    """Measure a run's layer responses, in fp32, and keep them as results/.../responses.csv (layer 1.., std).
+
+    With other BN statistics than the run's own they are kept beside it, as an evaluation is.
+    """
     set_threads(run.config)
-    set_precision("fp32")
     net, run = load_net(run, weights or final_weights(run))
     device = device_of(run.config)
-    net = net.to(device)
-    values = standard_deviations(net, open_data(run).test_batches(device))
+    data = open_data(run)
+    net = as_tested(run, net.to(device), device, data)
+    values = standard_deviations(net, data.test_batches(device))
     if weights is None:
         rows = [{"layer": layer, "std": f"{value:.6f}"} for layer, value in enumerate(values, 1)]
-        write_csv(RESULTS / run.folder / "responses.csv", ("layer", "std"), rows)
+        deviations = changed(run, lambda config: {"bn_statistics": config.eval.bn_statistics})
+        write_csv(RESULTS / run.folder / f"responses{suffix(deviations)}.csv", ("layer", "std"), rows)
     return values

@@ -17,9 +17,9 @@ from torch import nn
 
 from reproduce.config import Run, resolve
 from reproduce.errors import UserError
-from reproduce.evaluate import load_net, measured, open_data, protocol_of, to_device
+from reproduce.evaluate import as_tested, keep, load_net, measured, open_data, to_device
 from reproduce.nets import published
-from reproduce.record import RESULTS, weights_sha256, write_json
+from reproduce.record import RESULTS, weights_sha256
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RECIPE = ("net.stride=3x3", "data.normalize=channels", f"data.mean={list(MEAN)}", f"data.std={list(STD)}")
@@ -96,8 +96,9 @@ def evaluate_published(
         raise UserError("vgg16: the fully convolutional form is made from our nets; Table 4 has no such row anyway")
     path = find(weights, where)
     net = load(weights, run, path)
-    digest = weights_sha256(net.state_dict())
-    found = measured([to_device(net, fabric.device)], open_data(run), protocol_of(run.config, name), fabric, "moving")
+    digest, data = weights_sha256(net.state_dict()), open_data(run)
+    net = as_tested(run, to_device(net, fabric.device), fabric.device, data)
+    found = measured([net], run, name, data, fabric)
     told = {
         "weights": f"torchvision {weights.model} IMAGENET1K_V1 ({path.name})",
         "net": weights.net,
@@ -105,6 +106,5 @@ def evaluate_published(
     }
     result = {"name": weights.name} | told | found
     if fabric.is_global_zero:
-        folder = RESULTS / profile / "published" / weights.name
-        write_json(folder / f"eval-{name}.json", result)
+        keep(RESULTS / profile / "published" / weights.name, result)
     return result

@@ -16,7 +16,6 @@ from reproduce.build import (
     build_trainer,
     chunk_of,
     on_gpu,
-    set_precision,
     set_threads,
 )
 from reproduce.callbacks import Keeper, Progress
@@ -24,6 +23,7 @@ from reproduce.classifier import Classifier
 from reproduce.config import Run
 from reproduce.errors import UserError
 from reproduce.outcome import write_result
+from reproduce.precision import set_precision
 from reproduce.record import RESULTS, RUNS, is_first_process, read_json, say
 
 Show = Callable[[dict[str, Any]], None]

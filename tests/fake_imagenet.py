@@ -9,6 +9,7 @@ import numpy as np
 from tests.fake_results import provenance
 
 LENGTH = 600000
+SIDES = {"10-crop": [256], "multi-scale": [224, 256, 384, 480, 640]}
 # run: training error, validation error (centre crop), its plateau before the second drop;
 # then top-1 and top-5 of the 10-crop and of the multi-scale test
 PAPER_LIKE: dict[str, tuple[float, float, float, tuple[float, float], tuple[float, float]]] = {
@@ -43,13 +44,21 @@ def write_run(root: Path, profile: str, run: str, seed: int = 0, share: float = 
     found = provenance(run, profile, iterations, config=config, data=imagenet_data(profile == "paper"), processes=8)
     metrics = {"train_error": train, "test_error": test, "top1_error": test, "top5_error": test / 3}
     result = {"run": run, "seed": seed, "profile": profile, "iterations": iterations, "parameters": 11515688}
-    result |= {"metrics": metrics, "weights_sha256": "ab", "provenance": found | changes}
+    found |= changes
+    result |= {"metrics": metrics, "weights_sha256": "ab", "provenance": found}
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "curve.csv").write_text(curve(train, test, plateau, iterations))
     for protocol, (top1, top5) in zip(("10-crop", "multi-scale"), tests, strict=True):
         value = {"run": run, "protocol": protocol, "n": 50000, "top1_error": top1, "top5_error": top5}
-        (folder / f"eval-{protocol}.json").write_text(json.dumps(value | {"weights_sha256": "ab"}))
+        value |= conditions(protocol, found["data"]) | {"weights_sha256": "ab"}
+        (folder / f"eval-{protocol}.json").write_text(json.dumps(value))
     return folder
+
+
+def conditions(protocol: str, data: dict[str, Any]) -> dict[str, Any]:
+    """How a test was made, as its file says: as the paper tests."""
+    given = {key: data[key] for key in ("description", "fingerprint", "official")}
+    return {"sides": SIDES[protocol], "precision": "fp32", "bn_statistics": "moving", "deviations": {}, "data": given}
 
 
 def curve(train: float, test: float, plateau: float, iterations: int) -> str:
@@ -74,13 +83,14 @@ def write_tree(root: Path, profile: str = "paper", share: float = 1.0) -> Path:
 def write_published(root: Path, name: str, protocol: str, top1: float, top5: float, n: int = 50000) -> Path:
     """Torchvision's weights, evaluated by one protocol on n images."""
     value = {"weights": name, "net": "resnet-50, stride 3x3, option B", "protocol": protocol, "n": n}
-    value |= {"top1_error": top1, "top5_error": top5, "data": imagenet_data(True), "preprocessing": "channels"}
+    value |= {"top1_error": top1, "top5_error": top5, "preprocessing": "channels"}
+    value |= conditions(protocol, imagenet_data(True))
     return _write(root / "paper" / "published" / name / f"eval-{protocol}.json", value)
 
 
 def write_ensemble(root: Path, profile: str, name: str, members: list[str], top5: float) -> Path:
     value = {"members": members, "protocol": "multi-scale", "n": 50000, "top1_error": 3 * top5, "top5_error": top5}
-    value |= {"provenance": {"data": imagenet_data(profile == "paper")}}
+    value |= conditions("multi-scale", imagenet_data(profile == "paper"))
     return _write(root / profile / "ensembles" / name / "eval-multi-scale.json", value)
 
 

@@ -72,8 +72,8 @@ def test_three_times_the_length_drops_the_rate_three_times_as_late() -> None:
 
 
 def test_hashes_of_cifar_recipes_do_not_move_when_keys_of_imagenet_come() -> None:
-    assert not {"data.crop", "eval.test_sides", "train.plateau_gain"} & set(resolve("cifar10-resnet-20").recipe())
-    assert {"data.crop", "eval.test_sides", "train.plateau_gain"} <= set(resolve("imagenet-resnet-50").recipe())
+    assert not {"data.crop", "data.test_side", "train.plateau_gain"} & set(resolve("cifar10-resnet-20").recipe())
+    assert {"data.crop", "data.test_side", "train.plateau_gain"} <= set(resolve("imagenet-resnet-50").recipe())
 
 
 EVERYWHERE = [

@@ -77,10 +77,11 @@ def test_training_code_cannot_know_the_numbers_it_is_meant_to_reach(path: Path) 
 USES = {  # what takes its values as arguments, and the parts of ours that it is made of
     "nets": (),
     "data": (),
+    "precision": (),
     "schedule": (),
     "step": (),
     "sums": (),
-    "classifier": ("reproduce.schedule", "reproduce.step", "reproduce.sums"),
+    "classifier": ("reproduce.precision", "reproduce.schedule", "reproduce.step", "reproduce.sums"),
 }
 
 

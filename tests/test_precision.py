@@ -1,66 +1,85 @@
-"""bf16 is computed in bf16 where the device has it, in fp32 on a CPU that has not; results say which it was."""
+"""Every pass of a net is in the precision that its purpose asks for: training in one, tests in another."""
 
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
-from reproduce import precision
-from reproduce.config import resolve
-from reproduce.precision import autocast, computed, has_bf16, instructions
-from reproduce.record import processor, provenance
-from tests.processors import as_avx2
+from reproduce.__main__ import main
+from reproduce.config import Run
+from reproduce.launch import train_all
+from reproduce.precision import has_bf16
+from tests.conftest import TINY
 
-
-@pytest.mark.parametrize(
-    ("machine", "onednn", "avx512", "amx", "expected"),
-    [
-        ("x86_64", True, False, False, False),  # AVX-512 without bf16: emulated
-        ("x86_64", True, True, False, True),
-        ("AMD64", True, False, True, True),
-        ("x86_64", False, True, True, False),  # ONEDNN_MAX_CPU_ISA forbids it
-        ("aarch64", True, False, False, True),
-        ("aarch64", False, False, False, False),
-    ],
-)
-def test_has_bf16(
-    machine: str, onednn: bool, avx512: bool, amx: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert has_bf16() is expected
+Make = Callable[..., Run]
+Seen = set[tuple[str, str]]
 
 
-@pytest.mark.parametrize("here", [True, False])
-def test_bf16_on_a_cpu_without_it_is_fp32(here: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "has_bf16", lambda: here)
-    assert computed("bf16", "cpu") == ("bf16" if here else "fp32")
-    assert computed("bf16", "cuda:1") == "bf16"
-    assert [computed("tf32", device) for device in ("cpu", "cuda")] == ["fp32", "tf32"]
-    x = torch.randn(4, 4)
-    with autocast("bf16", "cpu"):
-        assert (x @ x).dtype == (torch.bfloat16 if here else torch.float32)
-    with autocast("fp32", "cpu"):
-        assert (x @ x).dtype == torch.float32
+@pytest.fixture(autouse=True)
+def _flags() -> Iterator[None]:
+    """TensorFloat-32 is switched for the whole process."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
-@pytest.mark.parametrize("here", [True, False])
-def test_a_result_says_what_was_computed(here: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "has_bf16", lambda: here)
-    run = resolve("cifar10-resnet-20", "demo")
-    found = provenance(run, data={}, device=torch.device("cpu"), processes=1, code=(None, False))
-    assert found["config"]["train"]["precision"] == "bf16"
-    assert found["precision"] == ("bf16" if here else "fp32")
-    assert found["processor"] == processor() == {"model": processor()["model"], "instructions": instructions()}
-    assert ("bf16" in instructions()) is here
+@pytest.fixture
+def seen() -> Iterator[Seen]:
+    """(training or test, precision) of every pass of a net: read off the switches themselves, which a CPU has too.
+
+    Counting multiply-adds is no test: it passes a single image of zeros.
+    """
+    found: Seen = set()
+
+    def look(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if hasattr(module, "fc") and len(inputs[0]) > 1:
+            tf32 = {torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32}
+            assert len(tf32) == 1, "convolutions and products differ"
+            precision = "bf16" if torch.is_autocast_enabled("cpu") else "tf32" if tf32 == {True} else "fp32"
+            found.add(("training" if module.training else "test", precision))
+
+    handle = register_module_forward_pre_hook(look)
+    yield found
+    handle.remove()
 
 
-@pytest.mark.skipif(not torch.cpu._is_avx2_supported(), reason="plays an AVX2 processor, which this one cannot")
-def test_an_older_processor_can_be_played() -> None:
-    """The two variables turn bf16 off, so that every machine can test what a stranger's does."""
-    code = "from reproduce.precision import *; print(has_bf16(), instructions(), computed('bf16', 'cpu'))"
-    done = subprocess.run([sys.executable, "-c", code], env=as_avx2(), capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "AVX2", "fp32"]
+def here(precision: str) -> str:
+    """What bf16 is on this processor; the switch of TensorFloat-32 moves on a CPU too."""
+    return "fp32" if precision == "bf16" and not has_bf16() else precision
+
+
+@pytest.mark.parametrize("tested", ["fp32", "tf32", "bf16"])
+@pytest.mark.parametrize("trained", ["fp32", "tf32", "bf16"])
+def test_a_training_tests_in_the_precision_of_tests(trained: str, tested: str, tiny: Make, seen: Seen) -> None:
+    assert train_all([tiny(overrides=[f"train.precision={trained}", f"eval.precision={tested}"])]) == 0
+    assert seen == {("training", here(trained)), ("test", here(tested))}
+
+
+def test_images_that_steer_the_schedule_are_tested_in_the_precision_of_training(tiny: Make, seen: Seen) -> None:
+    """Held-out images may move weights (`plateau`), and conditions of a test must not."""
+    words = ["data.validation=10", "train.batch_size=4", "train.precision=bf16", "eval.precision=fp32"]
+    assert train_all([tiny(overrides=words)]) == 0
+    assert seen == {("training", here("bf16")), ("test", here("bf16")), ("test", "fp32")}
+
+
+def test_evaluation_and_recomputed_statistics_are_in_the_precision_of_tests(tiny: Make, seen: Seen) -> None:
+    assert train_all([tiny()]) == 0
+    for precision in ("tf32", "bf16", "fp32"):
+        seen.clear()
+        words = [f"eval.precision={precision}", "eval.bn_statistics=recomputed"]
+        assert main(["evaluate", "cifar10-resnet-20", "--profile", "smoke", *TINY, *words]) == 0
+        assert seen == {
+            ("training", here(precision)),
+            ("test", here(precision)),
+        }  # averages come from passes in training mode
+
+
+def test_responses_are_in_fp32_whatever_the_process_allows(tiny: Make, seen: Seen) -> None:
+    assert train_all([tiny()]) == 0
+    seen.clear()
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    assert main(["responses", "cifar10-resnet-20", "--profile", "smoke", *TINY]) == 0
+    assert seen == {("test", "fp32")}
+    assert torch.backends.cudnn.allow_tf32

@@ -1,40 +1,23 @@
 """Verbs that measure trained nets: errors on the test images, and layer responses."""
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reproduce.errors import UserError
 from reproduce.verbs.selection import emit, seeds_asked, selected, words
-
-if TYPE_CHECKING:
-    from reproduce.config import Run
 
 
 def evaluate(args: argparse.Namespace) -> int:
     from reproduce.evaluate import evaluate, launch
 
-    runs = _with_eval(selected(args, all_seeds=args.weights is None))
+    runs = selected(args, all_seeds=args.weights is None)
     fabric = launch(runs[0].config)
     for run in runs:
         found = evaluate(run, args.weights, args.protocol, fabric)
         if fabric.is_global_zero:
             emit(args, found, f"{run.name} seed {run.seed}: {_errors(found)}")
     return 0
-
-
-def _with_eval(runs: "Sequence[Run]") -> "list[Run]":
-    """The runs under the eval.* values given, in the folder of their training: testing does not move weights."""
-    from reproduce import config
-
-    found = []
-    for run in runs:
-        training = [item for item in run.overrides if not item.startswith("eval.")]
-        trained = config.resolve(run.name, run.base_profile, training, run.seed)
-        found.append(replace(trained, config=replace(trained.config, eval=run.config.eval)))
-    return found
 
 
 def ensemble(args: argparse.Namespace) -> int:
