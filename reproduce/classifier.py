@@ -93,7 +93,12 @@ class Classifier(L.LightningModule):
 
     @property
     def learning_rate(self) -> float:
-        return self.schedule.at(self.iteration, self.warmup_over is None, self.rows)
+        return self._rate_of(self.iteration)
+
+    def _rate_of(self, iteration: int) -> float:
+        """Learning rate of an iteration; a warm-up that ends on a test ends after the iteration before it."""
+        warming = self.warmup_over is None or iteration < self.warmup_over
+        return self.schedule.at(iteration, warming, self.rows)
 
     def training_step(self, batch: Sequence[Batch], batch_idx: int) -> None:
         for images, labels in batch:
@@ -152,10 +157,9 @@ class Classifier(L.LightningModule):
         """One row of the curve: the running training error since the last row, and the error on all test images."""
         train, test = self._total(self.window), self._total(self.test)
         held_out = self._total(self.held_out)
-        rate = self.schedule.at(self.iteration - 1, self.warmup_over is None, self.rows)  # of the iteration just made
         row = {
             "iteration": self.iteration,
-            "lr": float(f"{rate:.6g}"),
+            "lr": float(f"{self._rate_of(self.iteration - 1):.6g}"),  # of the iteration just made
             "train_loss": train.mean_loss,
             "train_error": train.error,
             "test_error": test.error,

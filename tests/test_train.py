@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,15 +171,28 @@ def test_what_is_done_is_skipped(tiny: Make, capsys: pytest.CaptureFixture[str])
     assert result(run) == before
 
 
+def below_any_error(run: Run) -> Run:
+    """The same run with a warm-up that ends at its first window, even if no image of it was right."""
+    return replace(run, config=replace(run.config, train=replace(run.config.train, warmup_error=101.0)))
+
+
 def test_warm_up_ends_when_the_training_error_is_below_the_bar(tiny: Make) -> None:
     """Sec. 4.2 on ResNet-110: 0.01 until the training error is below 80 %; tested at multiples of the window."""
-    eager = tiny(overrides=["train.warmup_lr=0.01", "train.warmup_error=100"], seed=0)
+    eager = below_any_error(tiny(overrides=["train.warmup_lr=0.01"], seed=0))
     never = tiny(overrides=["train.warmup_lr=0.01", "train.warmup_error=0"], seed=0)
     assert train_all([eager]) == 0
     assert train_all([never]) == 0
     assert (result(eager)["warmup_iterations"], result(never)["warmup_iterations"]) == (2, None)
     assert [line.split(",")[1] for line in curve(eager).splitlines()[1:]] == ["0.1", "0.001", "0.001"]
     assert [line.split(",")[1] for line in curve(never).splitlines()[1:]] == ["0.01", "0.0001", "0.0001"]
+
+
+def test_the_curve_shows_the_rate_of_the_iteration_before_a_test(tiny: Make) -> None:
+    """A warm-up that ends on a test: the five iterations before it were made at 0.01."""
+    run = below_any_error(tiny(overrides=["train.warmup_lr=0.01", "train.warmup_window=5"]))
+    assert train_all([run]) == 0
+    assert result(run)["warmup_iterations"] == 5
+    assert [line.split(",")[1] for line in curve(run).splitlines()[1:]] == ["0.01", "0.001", "0.001"]
 
 
 def test_several_iterations_per_lightning_batch_change_nothing(tiny: Make, straight: tuple[str, str]) -> None:
@@ -225,8 +239,6 @@ def test_tests_see_no_gpu_unless_they_are_for_one() -> None:
 def test_paper_takes_official_data_only(
     tiny: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dataclasses import replace
-
     run = replace(tiny(), profile="paper")
     assert train_all([run]) == 2
     assert "for the official data only" in capsys.readouterr().err
