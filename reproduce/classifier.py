@@ -145,7 +145,8 @@ class Classifier(L.LightningModule):
 
     def _statistics(self) -> Tensor:
         """BN's moving averages, one after the other: [n]."""
-        return torch.cat([buffer.flatten() for buffer in self._averages()])
+        empty = torch.zeros(0, device=self.device)  # a net without BN
+        return torch.cat([buffer.flatten() for buffer in self._averages()] or [empty])
 
     def _set_statistics(self, values: Tensor) -> None:
         buffers = self._averages()
@@ -201,7 +202,7 @@ class Classifier(L.LightningModule):
         """[n] -> (processes, n)."""
         gathered = self.all_gather(values)
         assert isinstance(gathered, Tensor)
-        return gathered.reshape(-1, len(values)).cpu()
+        return gathered.reshape(self.trainer.world_size, len(values)).cpu()
 
     def restore(self, state: Mapping[str, Any], rank: int, processes: int) -> None:
         """Continue from `progress()`: each process takes its own sums, which then add up to the same bits as before.

@@ -28,7 +28,17 @@ from reproduce.data.imagenet import ImageNet
 from reproduce.data.keyed import epoch_order, hash32
 from reproduce.data.loader import Failure
 from reproduce.data.synthetic import FORMS
-from reproduce.data.views import centre_crop, draw, resize_shorter, resized, resized_as_floats, training_crop
+from reproduce.data.views import (
+    _covered,
+    centre_crop,
+    draw,
+    region,
+    resize_shorter,
+    resized,
+    resized_as_floats,
+    rows_needed,
+    training_crop,
+)
 from reproduce.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -198,7 +208,7 @@ def corner(h: int, n: int) -> int:
 def test_the_training_crop_is_pils_resize_of_the_same_box(side: int, size: tuple[int, int]) -> None:
     image, crop, (height, width) = smooth(*size), 32, size
     scale = side / min(size)
-    rows, columns = (min(n, int(crop / scale) + 1) for n in size)
+    rows = columns = -(-crop * min(size) // side)  # pixels that the crop covers, begun ones included
     for top, left in ((0, 0), (height - rows, width - columns), ((height - rows) // 2, (width - columns) // 3)):
         found = training_crop(image, side, corner(top, height - rows + 1), corner(left, width - columns + 1), crop)
         box = (left, top, min(left + crop / scale, width), min(top + crop / scale, height))
@@ -214,7 +224,7 @@ def test_the_training_crop_is_resizing_everything_and_cropping(side: int, step: 
     image, crop = smooth(60, 80), 24
     whole = F.interpolate(image[None], size=(side, side * 80 // 60), mode="bilinear", antialias=True)[0]
     scale = side / 60
-    rows, columns = (min(n, int(crop / scale) + 1) for n in (60, 80))
+    rows = columns = -(-crop * 60 // side)
     for top, left in ((0, 0), (step, 2 * step)):
         if top > 60 - rows or left > 80 - columns:
             continue
@@ -223,6 +233,31 @@ def test_the_training_crop_is_resizing_everything_and_cropping(side: int, step: 
         difference = (found.int() - whole[:, y : y + crop, x : x + crop].int()).abs()
         assert difference[:, 3:-3, 3:-3].max() <= 1  # rounding
         assert difference.max() <= 12  # the taps beyond the crop's edge, on this image
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_crops_reach_the_last_pixel_where_the_ratio_is_a_whole_number(side: int) -> None:
+    """64x64 at its size, halved in scale and doubled: the last place ends with the last row and the last column."""
+    image = torch.arange(64, dtype=torch.uint8).expand(3, 64, 64)
+    last = 2**32 - 1
+    for turned in (image, image.transpose(1, 2)):
+        part, scale = region(turned, side, last, last, 16)
+        assert part.shape == (3, 16 * 64 // side, 16 * 64 // side)
+        assert part.max() == 63
+        assert training_crop(turned, side, last, last, 16).shape == (3, 16, 16)
+        assert rows_needed(64, 64, side, last, 16) == 64
+        assert scale == pytest.approx(side / 64)
+    starts = {int(region(image, side, 0, k << 26, 16)[0].min()) for k in range(64)}
+    assert starts == set(range(64 - 16 * 64 // side + 1))  # every place, from the first column on
+
+
+def test_a_crop_is_never_a_pixel_short() -> None:
+    """The quotient side / shorter is rounded; where whole pixels make a crop, torch must still see as many."""
+    for side in range(224, 481):
+        for shorter in range(1, 1000):
+            length, scale = _covered(shorter, side, 224)
+            assert int(length * scale) >= 224
+            assert length <= shorter
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (500, 3), (2, 2)])
@@ -412,6 +447,16 @@ def test_channels_by_hand(embedded: Path) -> None:
     np.testing.assert_allclose(data.normalise(x).numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [32, 33])
+def test_floats_that_are_normalised_stay_as_they_were(embedded: Path, size: int) -> None:
+    data = module(embedded, scale=3.0)
+    x = 255 * torch.rand(2, 3, size, size)
+    before = x.clone()
+    found = data.normalise(x)
+    assert torch.equal(x, before)
+    assert not torch.equal(found, x)
+
+
 def test_images_of_another_size_lose_the_mean_colour(embedded: Path) -> None:
     data = module(embedded, scale=3.0)
     x = torch.randint(0, 256, (2, 3, 33, 47), dtype=torch.uint8)
@@ -446,6 +491,20 @@ def test_the_mean_image_by_hand_and_from_the_cache(
     sampled = module(embedded, **given)._normaliser.offset
     pair = [crops[i] for i in epoch_order(mean_module.SAMPLE_KEY, 0, 6)[:2].tolist()]
     np.testing.assert_allclose(sampled.numpy(), torch.stack(pair).double().mean(0).numpy(), rtol=1e-6)
+
+
+def test_other_images_of_the_same_names_and_sizes_have_a_mean_of_their_own(embedded: Path, tmp_path: Path) -> None:
+    root = small_tree(tmp_path / "tree")
+    given = {"source": "folder", "root": str(root), "cache": tmp_path / "kept"}
+    before = module(embedded, **given)
+    for path in (root / "train").glob("*/*"):
+        other = jpeg(smooth(40, 50, 99), quality=30)
+        path.write_bytes(other.ljust(path.stat().st_size, b"\0"))
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**6))  # clocks of file systems may be coarse
+    after = module(embedded, **given)
+    assert after.fingerprint == before.fingerprint
+    assert not torch.equal(after._normaliser.offset, before._normaliser.offset)
+    assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
 # Trees
