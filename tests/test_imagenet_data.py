@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -588,6 +589,55 @@ def test_a_broken_tree_is_one_line(tmp_path: Path, harm: Callable[[Path], None],
     assert "make check-data" in str(caught.value)
 
 
+def tar_of(folder: Path, nested: bool = False) -> int:
+    """Bytes of a tar of the files in the class folders; `nested`: of one tar a class."""
+    return len(_tar({p.name: _tar(_files(p)) for p in folder.iterdir()} if nested else _files(*folder.iterdir())))
+
+
+def _files(*folders: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for folder in folders for path in folder.iterdir()}
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def test_bytes_of_a_tar_are_known_from_the_sizes_but_for_its_end(tmp_path: Path) -> None:
+    root = small_tree(tmp_path, train=12, classes=9)
+    found = tree.read_tree(root)
+    least, most = tree.tar_bytes(found.test.sizes)
+    assert least <= tar_of(root / "val") <= most
+    assert most - least == 10_240
+    least, most = tree.tar_bytes(found.train.sizes, inner=9)
+    assert least <= tar_of(root / "train", nested=True) <= most
+    assert most - least == 10 * 10_240
+    assert tree.tar_bytes(found.train.sizes[1:], inner=9)[0] < least - 512
+
+
+def test_small_images_of_imagenets_names_are_not_imagenet() -> None:
+    """1000 official classes and as many images of a kilobyte each, listed without being written."""
+    classes = [f"n{k:08d}" for k in range(1000)]
+    train, val = (
+        tree.Files(Path(), np.empty(n, dtype="S1"), torch.zeros(n, dtype=torch.int64), np.full(n, 1000, dtype=np.int64))
+        for n in tree.OFFICIAL_SIZES
+    )
+    found = tree.Tree(classes, train, val)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tree, "OFFICIAL_WNIDS", tree.wnids_sha256(classes))
+        assert not found.is_official()
+        said = found.strange_bytes()
+    assert said.startswith("the files of train/ make a tar of 1,979,")
+    assert said.endswith(
+        ", not of 147,897,477,120 and the files of val/ make a tar of 76,811,264 bytes at most, not of 6,744,924,160"
+    )
+
+
 def test_the_official_set_must_be_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = small_tree(tmp_path)
     said = "2 classes, 6 training and 4 validation images instead of the 1,000 of ILSVRC-2012, 1,281,167 and 50,000"
@@ -597,6 +647,10 @@ def test_the_official_set_must_be_complete(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError, match="instead of"):  # the right number of other classes
         tree.read_official(root)
     monkeypatch.setattr(tree, "OFFICIAL_WNIDS", hashlib.sha256(b"n00000000\nn00000001").hexdigest())
+    monkeypatch.setattr(tree, "OFFICIAL_TARS", (10_240, tar_of(root / "val")))
+    with pytest.raises(UserError, match="the files of train/ make a tar of [0-9,]+ bytes or more, not of 10,240; "):
+        tree.read_official(root)  # classes and numbers of images are right
+    monkeypatch.setattr(tree, "OFFICIAL_TARS", (tar_of(root / "train", nested=True), tar_of(root / "val")))
     given = {"root": str(root), "cache": tmp_path / "kept"}
     assert module(tmp_path, source="official", **given).is_official
     assert not module(tmp_path, source="official", subset=1, **given).is_official
