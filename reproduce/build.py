@@ -16,6 +16,7 @@ from lightning.fabric.plugins.environments import (
 )
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from reproduce.classifier import SGD, Classifier
@@ -170,7 +171,8 @@ def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | No
         accelerator="gpu" if on_gpu(config) else "cpu",
         devices=e.devices,
         num_nodes=e.nodes,
-        strategy="ddp" if e.devices * e.nodes > 1 else "auto",
+        # DDP would give everyone the BN statistics of process 0 at the first batch; the Classifier averages them.
+        strategy=DDPStrategy(broadcast_buffers=False) if e.devices * e.nodes > 1 else "auto",
         plugins=environment(config),
         precision=PRECISIONS[computed(config.train.precision, device_of(config))],
         benchmark=e.autotune,

@@ -14,7 +14,8 @@ from lightning.pytorch.callbacks import Callback
 from reproduce import checkpoint
 from reproduce.classifier import Classifier
 from reproduce.errors import UserError
-from reproduce.record import commit, say, write_json
+from reproduce.nets.residual import BatchNorm
+from reproduce.record import commit, device_name, say, versions, write_json
 from reproduce.stop import Signals, Stopped
 
 ASK_SECONDS, ASK_BATCHES = 0.5, 64  # several processes ask each other for wishes so often, and not more rarely
@@ -41,9 +42,12 @@ class Keeper(Callback):
         self.iterations, self.test_every, self.seconds = iterations, test_every, seconds
         self.was_done = False
         self.resumed = 0  # how many times this training was continued
-        self.began = datetime.now(timezone.utc).isoformat(timespec="seconds")  # its first start
+        self.entered = datetime.now(timezone.utc).isoformat(timespec="seconds")  # this start
+        self.began = self.entered  # the first start
+        self.starts: list[dict[str, Any]] = []  # each start that the weights come from, see `_this_start`
         self.spent = 0.0  # seconds before this start
         self.commit = commit()  # at the start: the tree may move on while a training runs
+        self.dirty = self.commit[1]  # of this start alone
         self.signals = signals or Signals()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -55,6 +59,7 @@ class Keeper(Callback):
             raise UserError(error)
         if state is not None:
             self._restore(trainer, pl_module, state)
+        self.starts.append(self._this_start(trainer, pl_module))
         self._place(trainer, pl_module)
         made, every = pl_module.iteration, self.test_every
         intervals = -(-self.iterations // every) - made // every if made < self.iterations else 0
@@ -80,10 +85,37 @@ class Keeper(Callback):
         _load_momentum(trainer.optimizers[0], state["optimizer"])
         module.restore(state, trainer.global_rank, trainer.world_size)
         self.resumed, self.began, self.spent = state["resumed"] + 1, state["began"], state["spent"]
-        if self.commit != tuple(state["commit"]):  # not the work of one clean commit
-            self.commit = self.commit[0], True
+        self.starts = [dict(start) for start in state.get("starts", [])]  # none in a state of an earlier version
         if trainer.is_global_zero:
             say(f"{self.folder}: continuing at iteration {module.iteration} of {self.iterations}")
+            self._say_if_bn_changed(trainer, module)
+        if self.commit != tuple(state["commit"]):  # not the work of one clean commit
+            self.commit = self.commit[0], True
+
+    def _this_start(self, trainer: L.Trainer, module: Classifier) -> dict[str, Any]:
+        """From which iteration on what computed this training: goes into each state and into the result."""
+        return {
+            "start": self.entered,
+            "iteration": module.iteration,
+            "processes": trainer.world_size,
+            "device": device_name(trainer.strategy.root_device),
+            "versions": versions(),
+            "commit": self.commit[0],
+            "dirty": self.dirty,
+            "threads": torch.get_num_threads(),
+        }
+
+    def _say_if_bn_changed(self, trainer: L.Trainer, module: Classifier) -> None:
+        """With net.bn_group=device another number of devices is another normalisation: the result says both."""
+        batch: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        before = {batch // start["processes"] for start in self.starts} - {batch // trainer.world_size}
+        norms = [norm for norm in module.net.modules() if isinstance(norm, BatchNorm)]
+        if before and any(norm.group is None for norm in norms):
+            images = " and ".join(map(str, sorted(before)))
+            say(
+                f"{self.folder}: batch normalisation over {batch // trainer.world_size} images now, {images} before "
+                "(net.bn_group=device): the result will be of mixed groups"
+            )
 
     def _place(self, trainer: L.Trainer, module: Classifier) -> None:
         trainer.datamodule.start_iteration = module.iteration  # type: ignore[attr-defined]
@@ -138,7 +170,7 @@ class Keeper(Callback):
                 "began": self.began,
                 "spent": self.seconds_in_all,
             }
-            state |= {"commit": self.commit, **progress}
+            state |= {"commit": self.commit, "starts": self.starts, **progress}
             state |= {"net": module.net.state_dict(), "optimizer": trainer.optimizers[0].state_dict()}
             checkpoint.save(self.folder, state)
         self._saved_at = time.monotonic()

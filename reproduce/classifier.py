@@ -94,7 +94,12 @@ class Classifier(L.LightningModule):
 
     @property
     def learning_rate(self) -> float:
-        return self.schedule.at(self.iteration, self.warmup_over is None, self.rows)
+        return self._rate_of(self.iteration)
+
+    def _rate_of(self, iteration: int) -> float:
+        """Learning rate of an iteration; a warm-up that ends on a test ends after the iteration before it."""
+        warming = self.warmup_over is None or iteration < self.warmup_over
+        return self.schedule.at(iteration, warming, self.rows)
 
     def training_step(self, batch: Sequence[Batch], batch_idx: int) -> None:
         for images, labels in batch:
@@ -132,13 +137,25 @@ class Classifier(L.LightningModule):
             self.warmup.clear()
 
     def on_validation_epoch_start(self) -> None:
-        """All processes test the net that will be saved: with the BN statistics of process 0, as DDP documents them.
+        """All processes test the net that will be saved: BN's moving averages become their mean over the processes.
 
-        Manual optimisation leaves DDP's own broadcast of buffers switched off after the first batch (lightning 2.6).
+        A moving average is linear in what it averages, so this is the average of the mean over all processes' groups.
         """
         if self.trainer.world_size > 1:
-            for buffer in self.net.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+            self._set_statistics(self.trainer.strategy.reduce(self._statistics(), reduce_op="mean"))
+
+    def _statistics(self) -> Tensor:
+        """BN's moving averages, one after the other: [n]."""
+        empty = torch.zeros(0, device=self.device)  # a net without BN
+        return torch.cat([buffer.flatten() for buffer in self._averages()] or [empty])
+
+    def _set_statistics(self, values: Tensor) -> None:
+        buffers = self._averages()
+        for buffer, value in zip(buffers, values.split([b.numel() for b in buffers]), strict=True):
+            buffer.copy_(value.view_as(buffer))
+
+    def _averages(self) -> list[Tensor]:
+        return [buffer for buffer in self.net.buffers() if buffer.is_floating_point()]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Test images come first; those held out of the training set, where there are any, from a second loader.
@@ -161,10 +178,9 @@ class Classifier(L.LightningModule):
         """One row of the curve: the running training error since the last row, and the error on all test images."""
         train, test = self._total(self.window), self._total(self.test)
         held_out = self._total(self.held_out)
-        rate = self.schedule.at(self.iteration - 1, self.warmup_over is None, self.rows)  # of the iteration just made
         row = {
             "iteration": self.iteration,
-            "lr": float(f"{rate:.6g}"),
+            "lr": float(f"{self._rate_of(self.iteration - 1):.6g}"),  # of the iteration just made
             "train_loss": train.mean_loss,
             "train_error": train.error,
             "test_error": test.error,
@@ -186,18 +202,25 @@ class Classifier(L.LightningModule):
             "iteration": self.iteration,
             "warmup_over": self.warmup_over,
             "rows": [dict(row) for row in self.rows],
-            "window": self._of_every_process(self.window),
-            "warmup": self._of_every_process(self.warmup if self.warmup_over is None else Sums()),
+            "window": self._of_every_process(self.window.tensor(self.device)),
+            "warmup": self._of_every_process((self.warmup if self.warmup_over is None else Sums()).tensor(self.device)),
+            "statistics": self._of_every_process(self._statistics()),
         }
 
-    def _of_every_process(self, sums: Sums) -> Tensor:
-        gathered = self.all_gather(sums.tensor(self.device))
+    def _of_every_process(self, values: Tensor) -> Tensor:
+        """[n] -> (processes, n)."""
+        gathered = self.all_gather(values)
         assert isinstance(gathered, Tensor)
-        return gathered.reshape(-1, 4).cpu()  # (processes, 4)
+        return gathered.reshape(self.trainer.world_size, len(values)).cpu()
 
     def restore(self, state: Mapping[str, Any], rank: int, processes: int) -> None:
-        """Continue from `progress()`: each process takes its own sums, which then add up to the same bits as before."""
+        """Continue from `progress()`: each process takes its own sums, which then add up to the same bits as before.
+
+        So it does with BN's moving averages; where the number of processes has changed, all take the mean.
+        """
         self.iteration, self.warmup_over = state["iteration"], state["warmup_over"]
         self.rows = [dict(row) for row in state["rows"]]
         self.window = Sums.restored(state["window"], rank, processes)
         self.warmup = Sums.restored(state["warmup"], rank, processes)
+        if (kept := state.get("statistics")) is not None:  # a state of an earlier version has those of process 0 alone
+            self._set_statistics(kept[rank] if len(kept) == processes else kept.double().mean(0))

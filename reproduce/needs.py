@@ -1,4 +1,4 @@
-"""Is there room for what is to be trained? Disk for states and weights, memory for a step of the largest net."""
+"""Is there room for what is to be trained? Disk for states, memory for a step, shared memory for loader workers."""
 
 import os
 import shutil
@@ -10,8 +10,9 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from reproduce import count
-from reproduce.build import build_net, build_training_net, chunk_of
+from reproduce.build import build_net, build_training_net, chunk_of, on_gpu, workers
 from reproduce.config import Config, Run
+from reproduce.data.imagenet import ImageNet
 from reproduce.doctor import Finding
 from reproduce.memory import step_bytes
 from reproduce.plan import gigabytes
@@ -21,13 +22,18 @@ from reproduce.record import RESULTS
 PROCESS = 1.0  # GB of Python, torch and Lightning
 CONTEXT = 0.6  # GB of a CUDA context and the workspaces of cuDNN and cuBLAS: assumed, not measured
 CHUNK = 65e-6  # GB for an image of a chunk of CIFAR-10's batches: 53 kB counted while it is made, 12 kB of the last one
+SHM = Path("/dev/shm")  # where loader workers put their batches
+PREFETCHED = 2  # batches that torch's DataLoader has each worker make ahead
 CIFAR = 0.4  # GB of the images in memory, once as uint8 and once while they are read
 
 
 def findings(runs: Sequence[Run], folder: Path = Path()) -> list[Finding]:
-    """A line on disk and one on memory, for those of the runs that are not done."""
+    """Lines on disk, memory and, where images are decoded, shared memory, for those of the runs that are not done."""
     missing = [run for run in runs if not (RESULTS / run.folder / "result.json").is_file()]
-    return [disk(missing, folder.resolve()), memory(missing)] if missing else []
+    if not missing:
+        return []
+    found = [disk(missing, folder.resolve()), memory(missing), shared_memory(missing)]
+    return [finding for finding in found if finding is not None]
 
 
 def disk(runs: Sequence[Run], folder: Path) -> Finding:
@@ -56,10 +62,40 @@ def memory(runs: Sequence[Run]) -> Finding:
     text = f"{needed:.1f} GB of memory {'on a GPU, ' if gpus else ''}for {what}"
     how = _precision(heaviest[0], bool(gpus)) + (", recomputing" if e.recompute else "")
     text += f" (batch {t.batch_size}, {how}), {there:.1f} GB there"
+    assumed = (
+        f"{each * together * CONTEXT:.1f} GB of these, for CUDA's context and workspaces, are assumed, not measured"
+    )
+    text += f"; {assumed}" if gpus else ""
     if needed <= there:
         return Finding("ok", text)
     saving = "" if e.recompute or t.compile else "SET=execution.recompute=true (the same numbers, more time), "
     return Finding("error", f"{text}: {saving}more GPUS, fewer JOBS, or SET=train.batch_size=... (then another recipe)")
+
+
+def shared_memory(runs: Sequence[Run], folder: Path = SHM) -> Finding | None:
+    """What loader workers hold in shared memory: each two batches ahead. None where there are no workers or no such."""
+    sizes = [(_ahead_gigabytes(run), run) for run in runs if run.config.net.stem == "imagenet"]
+    needed, run = max(sizes, key=lambda pair: pair[0], default=(0.0, None))
+    if run is None or not needed or not folder.is_dir():
+        return None
+    e, jobs = run.config.execution, min(run.config.execution.jobs, len(sizes))
+    needed, free = jobs * needed, shutil.disk_usage(folder).free / 1e9
+    text = f"{needed:.2f} GB of shared memory for {jobs * e.devices * workers(run.config)} loader workers"
+    text += f", {free:.2f} GB free in {folder}"
+    if needed <= free:
+        return Finding("ok", text)
+    size = f"--shm-size={max(1, round(2 * needed))}g"
+    return Finding(
+        "error", f"{text}: docker run {size} (Docker's default is 64 MB), or SET=execution.workers=0 (slower)"
+    )
+
+
+def _ahead_gigabytes(run: Run) -> float:
+    """Of one run on this machine: an image is as many bytes as its crop has values."""
+    e, d = run.config.execution, run.config.data
+    in_threads = d.predecoded and on_gpu(run.config)  # then workers make the test's batches only
+    images = ImageNet.test_size if in_threads else max(_share(run), ImageNet.test_size)
+    return e.devices * workers(run.config) * PREFETCHED * images * 3 * (d.crop or 0) ** 2 / 1e9
 
 
 def _process_gigabytes(run: Run, gpu: bool) -> float:

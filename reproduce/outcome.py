@@ -70,7 +70,7 @@ def origin(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper:
     found = provenance(run, data=data_provenance(data), device=device, processes=trainer.world_size, code=keeper.commit)
     found |= {"captured": module.was_captured} if run.config.execution.graph else {}
     found |= {"start": keeper.began, "end": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-    return found | {"hours": round(keeper.seconds_in_all / 3600, 4), "resumed": keeper.resumed}
+    return found | {"hours": round(keeper.seconds_in_all / 3600, 4), "resumed": keeper.resumed, "starts": keeper.starts}
 
 
 def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: Keeper) -> dict[str, Any]:

@@ -1,16 +1,20 @@
 """What a command would do: hours and disk beforehand, a line a run. Trains nothing."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from reproduce import count
 from reproduce.build import build_net, build_training_net, device_of, image_size, on_gpu, set_threads
-from reproduce.config import Run
-from reproduce.precision import autocast, set_precision
+from reproduce.config import Run, resolve
+from reproduce.precision import autocast, computed, set_precision
+from reproduce.record import RESULTS, cores, device_name, read_json
 from reproduce.train import is_done
 
 
@@ -49,10 +53,53 @@ def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
     return 3 * batch * count.multiply_adds(net, probe.size) / min(seconds)
 
 
+START = 0.7  # minutes of the demo that train nothing: starting processes, drawing images, the report
+SHORTEST = 0.01  # hours of a finished training from which something can be inferred
+
+
+def finished_speeds(run: Run) -> dict[str, list[float]]:
+    """Multiply-adds of training per second that finished trainings of the same recipe reached, by name of the run.
+
+    Those on this kind of device, in the same precision, on as many processes and threads; tests and reading count in.
+    """
+    set_threads(run.config)
+    device = device_of(run.config)
+    same: dict[str, Any] = {"device": device_name(device)}
+    same |= {"precision": computed(run.config.train.precision, device)}
+    same |= {"threads": torch.get_num_threads(), "processes": run.config.execution.devices * run.config.execution.nodes}
+    found: dict[str, list[float]] = {}
+    for path in sorted(RESULTS.glob(f"*/{run.name.partition('-')[0]}-*/seed-*/result.json")):
+        result = read_json(path) or {}
+        origin = result.get("provenance", {})
+        if _alike(origin, same) and origin.get("hours", 0) >= SHORTEST:
+            device_seconds = 3600 * origin["hours"] * origin["processes"]
+            found.setdefault(result["run"], []).append(_reached(run, result) / device_seconds)
+    return found
+
+
+def _alike(origin: dict[str, Any], same: dict[str, Any]) -> bool:
+    """Whether all starts of a training were made like that."""
+    starts = [{key: start.get(key, same[key]) for key in same} for start in origin.get("starts", [])]
+    return all(part == same for part in [{key: origin.get(key) for key in same}, *starts])
+
+
+def _reached(run: Run, result: dict[str, Any]) -> float:
+    """Multiply-adds of a finished training of the same recipe as `run`."""
+    config = result["provenance"]["config"]
+    size = config["data"].get("crop") or config["data"].get("side") or image_size(run.config)
+    scale: float = (size / image_size(run.config)) ** 2
+    return 3 * result["multiply_adds"] * scale * config["train"]["batch_size"] * result["iterations"]
+
+
 def hours(run: Run, multiply_adds: int, speed: float) -> float:
     t, size = run.config.train, run.config.data.crop or run.config.data.side or PROBES["cifar"].size
     scale = (size / image_size(run.config)) ** 2
     return 3 * multiply_adds * scale * t.batch_size * t.iterations / speed / 3600
+
+
+def about(number: float) -> str:
+    """Two digits are all that an estimate has: 0.037, 4.1, 60,000."""
+    return f"{float(f'{number:.2g}'):,.10g}" if number >= 0.01 or not number else "below 0.01"
 
 
 def gigabytes(parameters: int) -> float:
@@ -60,24 +107,78 @@ def gigabytes(parameters: int) -> float:
     return (3 * 2 + 1) * 4 * parameters / 1e9
 
 
+class Speeds:
+    """Multiply-adds per second to be expected of a run: from finished trainings, else from a few timed steps."""
+
+    def __init__(self) -> None:
+        self.finished: dict[str, dict[str, list[float]]] = {}
+        self.timed: dict[str, float] = {}
+        self.load = os.getloadavg()[0]  # of the last minute, before anything is timed
+
+    def of(self, run: Run) -> float:
+        """Of the same run (other seeds, another length) if there is one, else of all runs of its recipe."""
+        stem = run.config.net.stem
+        if stem not in self.finished:
+            self.finished[stem] = finished_speeds(run)
+        by_run = self.finished[stem]
+        if by_run:
+            return median(by_run.get(run.name) or [median(speeds) for speeds in by_run.values()])
+        if stem not in self.timed:
+            self.timed[stem] = multiply_adds_per_second(run)
+        return self.timed[stem]
+
+    def said(self) -> list[str]:
+        """Where the hours come from, and what may be wrong with them."""
+        known = sum(map(len, (speeds for by_run in self.finished.values() for speeds in by_run.values())))
+        lines = [f"(device-hours, from {known} finished trainings on this kind of device)"] if known else []
+        if self.timed:
+            what = "from a few timed steps of ResNet-20 or ResNet-18; tests and reading of images not counted"
+            lines.append(f"(device-hours, {what})")
+        return lines + ([self.busy] if self.timed and self.busy else [])
+
+    @property
+    def busy(self) -> str:
+        """A warning, where the machine did other things while the steps were timed."""
+        if self.load <= cores() / 2:
+            return ""
+        busy = f"this machine is busy (load {self.load:.1f} on {cores()} cores)"
+        return f"{busy}: the steps took longer than they would alone, so the time is too long"
+
+
+FOUR = ("cifar10-plain-20", "cifar10-plain-56", "cifar10-resnet-20", "cifar10-resnet-56")  # of the demo and Figure 1
+
+
+def forecast() -> str:
+    """How long the demo, and the same four nets at a tenth of the paper's length, would take here, in words."""
+    speeds = Speeds()
+    demo, short = (_two_at_a_time(profile) for profile in ("demo", "short"))
+    text = (
+        f"make demo takes about {about(60 * demo + START)} minutes here, and its four nets with PROFILE=short JOBS=2 "
+    )
+    return text + f"{about(short)} hours (from a few timed steps{'; ' + speeds.busy if speeds.busy else ''})"
+
+
+def _two_at_a_time(profile: str) -> float:
+    """Hours of the four nets, each on one core."""
+    runs = [resolve(name, profile, ["execution.threads=1"]) for name in FOUR]
+    speed = multiply_adds_per_second(runs[0])
+    needed = sum(hours(run, count.multiply_adds(build_net(run.config)), speed) for run in runs)
+    return needed / min(2, cores())
+
+
 def plan(runs: Sequence[Run]) -> str:
     """A table of the runs: done or to be trained, hours on this machine's first device, gigabytes."""
-    speeds: dict[str, float] = {}
+    speeds = Speeds()
     lines, total_hours, total_disk = [], 0.0, 0.0
     for run in runs:
-        net, stem = build_net(run.config), run.config.net.stem
-        if stem not in speeds:
-            speeds[stem] = multiply_adds_per_second(run)
-        needed = 0.0 if is_done(run) else hours(run, count.multiply_adds(net, image_size(run.config)), speeds[stem])
-        disk = 0.0 if is_done(run) else gigabytes(count.parameters(net))
-        total_hours, total_disk = total_hours + needed, total_disk + disk
-        state = "done" if is_done(run) else f"{needed:9.2f} h {disk:7.3f} GB"
+        state = "done"
+        if not is_done(run):
+            net = build_net(run.config)
+            needed = hours(run, count.multiply_adds(net, image_size(run.config)), speeds.of(run))
+            disk = gigabytes(count.parameters(net))
+            total_hours, total_disk = total_hours + needed, total_disk + disk
+            state = f"{about(needed):>10} h {disk:7.3f} GB"
         lines.append(f"{run.name:32} seed {run.seed}  {run.config.train.iterations:>7} iterations  {state}")
     place = "this GPU" if on_gpu(runs[0].config) else f"this CPU, {torch.get_num_threads()} threads"
-    lines.append(
-        f"total: {total_hours:.2f} h on {place} one after the other, {total_disk:.2f} GB; results/{runs[0].profile}/"
-    )
-    lines.append(
-        "(device-hours, from a few timed steps of ResNet-20 or ResNet-18; tests and reading of images not counted)"
-    )
-    return "\n".join(lines)
+    total = f"total: {about(total_hours)} h on {place} one after the other, {total_disk:.2f} GB"
+    return "\n".join([*lines, f"{total}; results/{runs[0].profile}/", *speeds.said()])

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plateau:
-    """When "the error plateaus" (Sec. 3.4), made exact: no gain over the best in `patience` points of the curve."""
+    """When "the error plateaus" (Sec. 3.4), made exact: no gain over the best in `patience` points of the curve.
+
+    The rule of torch's ReduceLROnPlateau(threshold=gain, threshold_mode="abs", patience=patience - 1): the best moves
+    only when the gain is reached, so that a curve falling by less than it at a time still gains in the end.
+    """
 
     watch: str  # the error of the curve that is watched: train or validation
     patience: int
@@ -16,8 +20,7 @@ class Plateau:
         """How often the learning rate has been divided after these points of the curve."""
         best, waited, drops = float("inf"), 0, 0
         for error in errors:
-            waited = 0 if error <= best - self.gain else waited + 1
-            best = min(best, error)
+            best, waited = (error, 0) if error < best - self.gain else (best, waited + 1)
             if waited == self.patience:
                 drops, waited = drops + 1, 0
         return drops

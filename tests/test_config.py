@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import torch
 
 from reproduce import config
 from reproduce.config import profile_name, resolve, runs
@@ -208,10 +209,31 @@ def test_the_rate_drops_where_the_error_has_not_gained_for_as_many_points() -> N
     plateau = Plateau("train", patience=2, gain=0.5)
     assert plateau.drops([90, 80, 70, 60]) == 0
     assert plateau.drops([90, 80, 79.9, 79.8]) == 1
-    assert plateau.drops([90, 80, 79.9, 79.0]) == 0  # one point of 0.8 below 79.9 ends the waiting
+    assert plateau.drops([90, 80, 79.9, 79.0]) == 0  # 1.0 below the best ends the waiting
     assert plateau.drops([90, 80, 80, 80, 70, 70, 70]) == 2
     schedule = Schedule(0.1, (5,), plateau=plateau)
     assert schedule.at(100, False, [{"train_error": 50.0}] * 3) == pytest.approx(0.01)
+
+
+def test_a_slow_fall_is_no_plateau() -> None:
+    """0.15 a point with a gain of 0.2: every second point gains, so the rate stays."""
+    assert Plateau("train", patience=5, gain=0.2).drops([50 - 0.15 * k for k in range(16)]) == 0
+
+
+def test_a_plateau_is_what_torchs_scheduler_takes_for_one() -> None:
+    random = torch.Generator().manual_seed(0)
+    drops = []
+    for patience, gain in itertools.product((1, 2, 3, 5), (0.0, 0.1, 0.5, 2.0)):
+        for _ in range(20):
+            errors = (60 - torch.randn(60, generator=random).add(0.1).cumsum(0)).tolist()
+            optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+            options = {"threshold": gain, "threshold_mode": "abs", "patience": patience - 1, "eps": 0.0}
+            torchs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **options)  # type: ignore[arg-type]
+            for error in errors:
+                torchs.step(error)
+            drops.append((Plateau("train", patience, gain).drops(errors), optimizer.param_groups[0]["lr"]))
+    assert [10.0**-ours for ours, _ in drops] == pytest.approx([lr for _, lr in drops])
+    assert len({ours for ours, _ in drops}) > 10
 
 
 @pytest.mark.parametrize(

@@ -21,5 +21,5 @@ def test_ranks_hold_the_same_weights_and_count_each_image_once(tmp_path: Path, m
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["batches"] == 7  # of 2, 2, 1 | 2, 2, 1 | 2 iterations
     assert found["equal"] is (mode == "manual_backward")
-    assert found["tested_alike"]  # BN statistics of process 0 everywhere
+    assert found["tested_alike"]  # the same BN statistics everywhere
     assert (found["counted"], found["n_test"]) == (10, 10)

@@ -208,6 +208,8 @@ def test_runs_on_one_gpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> No
 
     four = "4 process(es) for cifar10-resnet-110, cifar10-resnet-44, cifar10-resnet-32, cifar10-resnet-20"
     assert f"of memory on a GPU, for {four} (batch 128, fp32), 16.0 GB there" in found(1).text
+    assert "; 2.4 GB of these, for CUDA's context and workspaces, are assumed, not measured" in found(1).text
+    assert "assumed" not in needs.memory([run_of("cifar10-resnet-20")]).text  # on a CPU
     assert "for 2 process(es) for cifar10-resnet-110, cifar10-resnet-44 (" in found(2).text
     assert float(found(2).text.split()[0]) < float(found(1).text.split()[0])
     assert "(batch 128, bf16, recomputing)" in found(2, "train.precision=bf16", "execution.recompute=true").text
@@ -227,6 +229,33 @@ def test_disk_for_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "2 runs" in needs.disk(runs, tmp_path).text
     monkeypatch.setattr(needs.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e12))
     assert needs.disk(runs, tmp_path).level == "ok"
+
+
+def test_loader_workers_need_shared_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two shares of 256 crops a worker: 38.5 MB each. Docker gives 64 MB."""
+    from reproduce import needs
+
+    monkeypatch.chdir(tmp_path)
+
+    def found(free: float, *words: str, name: str = "imagenet-resnet-50") -> Any:
+        monkeypatch.setattr(needs.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+        return needs.shared_memory([run_of(name, "train.batch_size=256", *words)], tmp_path)
+
+    docker = found(64e6, "execution.workers=8")
+    assert docker.level == "error"
+    assert docker.text == (
+        f"0.62 GB of shared memory for 8 loader workers, 0.06 GB free in {tmp_path}: "
+        "docker run --shm-size=1g (Docker's default is 64 MB), or SET=execution.workers=0 (slower)"
+    )
+    assert found(64e6, "execution.workers=1").level == "error"
+    assert found(64e9, "execution.workers=8").level == "ok"
+    assert "0.31 GB of shared memory for 8" in found(64e9, "execution.workers=4", "execution.devices=2").text
+    assert found(64e6, "execution.workers=0") is None
+    assert found(64e6, name="cifar10-resnet-20") is None
+    run = run_of("imagenet-resnet-50", "execution.workers=8")
+    assert needs.shared_memory([run], tmp_path / "none") is None  # not Linux
+    monkeypatch.setattr(needs, "shared_memory", lambda runs: docker)
+    assert needs.findings([run], tmp_path)[-1] is docker
 
 
 def test_the_machine_has_memory() -> None:

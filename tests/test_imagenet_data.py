@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,17 @@ from reproduce.data.imagenet import ImageNet
 from reproduce.data.keyed import epoch_order, hash32
 from reproduce.data.loader import Failure
 from reproduce.data.synthetic import FORMS
-from reproduce.data.views import centre_crop, draw, resize_shorter, resized, resized_as_floats, training_crop
+from reproduce.data.views import (
+    _covered,
+    centre_crop,
+    draw,
+    region,
+    resize_shorter,
+    resized,
+    resized_as_floats,
+    rows_needed,
+    training_crop,
+)
 from reproduce.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -198,7 +209,7 @@ def corner(h: int, n: int) -> int:
 def test_the_training_crop_is_pils_resize_of_the_same_box(side: int, size: tuple[int, int]) -> None:
     image, crop, (height, width) = smooth(*size), 32, size
     scale = side / min(size)
-    rows, columns = (min(n, int(crop / scale) + 1) for n in size)
+    rows = columns = -(-crop * min(size) // side)  # pixels that the crop covers, begun ones included
     for top, left in ((0, 0), (height - rows, width - columns), ((height - rows) // 2, (width - columns) // 3)):
         found = training_crop(image, side, corner(top, height - rows + 1), corner(left, width - columns + 1), crop)
         box = (left, top, min(left + crop / scale, width), min(top + crop / scale, height))
@@ -214,7 +225,7 @@ def test_the_training_crop_is_resizing_everything_and_cropping(side: int, step: 
     image, crop = smooth(60, 80), 24
     whole = F.interpolate(image[None], size=(side, side * 80 // 60), mode="bilinear", antialias=True)[0]
     scale = side / 60
-    rows, columns = (min(n, int(crop / scale) + 1) for n in (60, 80))
+    rows = columns = -(-crop * 60 // side)
     for top, left in ((0, 0), (step, 2 * step)):
         if top > 60 - rows or left > 80 - columns:
             continue
@@ -223,6 +234,31 @@ def test_the_training_crop_is_resizing_everything_and_cropping(side: int, step: 
         difference = (found.int() - whole[:, y : y + crop, x : x + crop].int()).abs()
         assert difference[:, 3:-3, 3:-3].max() <= 1  # rounding
         assert difference.max() <= 12  # the taps beyond the crop's edge, on this image
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_crops_reach_the_last_pixel_where_the_ratio_is_a_whole_number(side: int) -> None:
+    """64x64 at its size, halved in scale and doubled: the last place ends with the last row and the last column."""
+    image = torch.arange(64, dtype=torch.uint8).expand(3, 64, 64)
+    last = 2**32 - 1
+    for turned in (image, image.transpose(1, 2)):
+        part, scale = region(turned, side, last, last, 16)
+        assert part.shape == (3, 16 * 64 // side, 16 * 64 // side)
+        assert part.max() == 63
+        assert training_crop(turned, side, last, last, 16).shape == (3, 16, 16)
+        assert rows_needed(64, 64, side, last, 16) == 64
+        assert scale == pytest.approx(side / 64)
+    starts = {int(region(image, side, 0, k << 26, 16)[0].min()) for k in range(64)}
+    assert starts == set(range(64 - 16 * 64 // side + 1))  # every place, from the first column on
+
+
+def test_a_crop_is_never_a_pixel_short() -> None:
+    """The quotient side / shorter is rounded; where whole pixels make a crop, torch must still see as many."""
+    for side in range(224, 481):
+        for shorter in range(1, 1000):
+            length, scale = _covered(shorter, side, 224)
+            assert int(length * scale) >= 224
+            assert length <= shorter
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (500, 3), (2, 2)])
@@ -412,6 +448,16 @@ def test_channels_by_hand(embedded: Path) -> None:
     np.testing.assert_allclose(data.normalise(x).numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [32, 33])
+def test_floats_that_are_normalised_stay_as_they_were(embedded: Path, size: int) -> None:
+    data = module(embedded, scale=3.0)
+    x = 255 * torch.rand(2, 3, size, size)
+    before = x.clone()
+    found = data.normalise(x)
+    assert torch.equal(x, before)
+    assert not torch.equal(found, x)
+
+
 def test_images_of_another_size_lose_the_mean_colour(embedded: Path) -> None:
     data = module(embedded, scale=3.0)
     x = torch.randint(0, 256, (2, 3, 33, 47), dtype=torch.uint8)
@@ -446,6 +492,20 @@ def test_the_mean_image_by_hand_and_from_the_cache(
     sampled = module(embedded, **given)._normaliser.offset
     pair = [crops[i] for i in epoch_order(mean_module.SAMPLE_KEY, 0, 6)[:2].tolist()]
     np.testing.assert_allclose(sampled.numpy(), torch.stack(pair).double().mean(0).numpy(), rtol=1e-6)
+
+
+def test_other_images_of_the_same_names_and_sizes_have_a_mean_of_their_own(embedded: Path, tmp_path: Path) -> None:
+    root = small_tree(tmp_path / "tree")
+    given = {"source": "folder", "root": str(root), "cache": tmp_path / "kept"}
+    before = module(embedded, **given)
+    for path in (root / "train").glob("*/*"):
+        other = jpeg(smooth(40, 50, 99), quality=30)
+        path.write_bytes(other.ljust(path.stat().st_size, b"\0"))
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**6))  # clocks of file systems may be coarse
+    after = module(embedded, **given)
+    assert after.fingerprint == before.fingerprint
+    assert not torch.equal(after._normaliser.offset, before._normaliser.offset)
+    assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
 # Trees
@@ -529,6 +589,55 @@ def test_a_broken_tree_is_one_line(tmp_path: Path, harm: Callable[[Path], None],
     assert "make check-data" in str(caught.value)
 
 
+def tar_of(folder: Path, nested: bool = False) -> int:
+    """Bytes of a tar of the files in the class folders; `nested`: of one tar a class."""
+    return len(_tar({p.name: _tar(_files(p)) for p in folder.iterdir()} if nested else _files(*folder.iterdir())))
+
+
+def _files(*folders: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for folder in folders for path in folder.iterdir()}
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def test_bytes_of_a_tar_are_known_from_the_sizes_but_for_its_end(tmp_path: Path) -> None:
+    root = small_tree(tmp_path, train=12, classes=9)
+    found = tree.read_tree(root)
+    least, most = tree.tar_bytes(found.test.sizes)
+    assert least <= tar_of(root / "val") <= most
+    assert most - least == 10_240
+    least, most = tree.tar_bytes(found.train.sizes, inner=9)
+    assert least <= tar_of(root / "train", nested=True) <= most
+    assert most - least == 10 * 10_240
+    assert tree.tar_bytes(found.train.sizes[1:], inner=9)[0] < least - 512
+
+
+def test_small_images_of_imagenets_names_are_not_imagenet() -> None:
+    """1000 official classes and as many images of a kilobyte each, listed without being written."""
+    classes = [f"n{k:08d}" for k in range(1000)]
+    train, val = (
+        tree.Files(Path(), np.empty(n, dtype="S1"), torch.zeros(n, dtype=torch.int64), np.full(n, 1000, dtype=np.int64))
+        for n in tree.OFFICIAL_SIZES
+    )
+    found = tree.Tree(classes, train, val)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tree, "OFFICIAL_WNIDS", tree.wnids_sha256(classes))
+        assert not found.is_official()
+        said = found.strange_bytes()
+    assert said.startswith("the files of train/ make a tar of 1,979,")
+    assert said.endswith(
+        ", not of 147,897,477,120 and the files of val/ make a tar of 76,811,264 bytes at most, not of 6,744,924,160"
+    )
+
+
 def test_the_official_set_must_be_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = small_tree(tmp_path)
     said = "2 classes, 6 training and 4 validation images instead of the 1,000 of ILSVRC-2012, 1,281,167 and 50,000"
@@ -538,6 +647,10 @@ def test_the_official_set_must_be_complete(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError, match="instead of"):  # the right number of other classes
         tree.read_official(root)
     monkeypatch.setattr(tree, "OFFICIAL_WNIDS", hashlib.sha256(b"n00000000\nn00000001").hexdigest())
+    monkeypatch.setattr(tree, "OFFICIAL_TARS", (10_240, tar_of(root / "val")))
+    with pytest.raises(UserError, match="the files of train/ make a tar of [0-9,]+ bytes or more, not of 10,240; "):
+        tree.read_official(root)  # classes and numbers of images are right
+    monkeypatch.setattr(tree, "OFFICIAL_TARS", (tar_of(root / "train", nested=True), tar_of(root / "val")))
     given = {"root": str(root), "cache": tmp_path / "kept"}
     assert module(tmp_path, source="official", **given).is_official
     assert not module(tmp_path, source="official", subset=1, **given).is_official

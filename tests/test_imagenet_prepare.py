@@ -191,6 +191,11 @@ def test_md5_and_space_are_checked_first(tars: Path, tmp_path: Path, monkeypatch
 # What is said of a folder
 
 
+def sets_of(root: Path) -> tuple[tree.Files, tree.Files]:
+    found = tree.read_tree(root)
+    return found.train, found.test
+
+
 def said(root: Path, decode: bool = False) -> tuple[int, str]:
     lines: list[str] = []
     code = check(root, decode, 0, lines.append)
@@ -216,7 +221,14 @@ def test_check_counts_and_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "10 images decoded, 2 failed" in text
     monkeypatch.setattr(tree, "OFFICIAL_SIZES", (6, 4))
     monkeypatch.setattr(tree, "OFFICIAL_WNIDS", hashlib.sha256(b"n00000000\nn00000001").hexdigest())
-    assert "This is the whole of ILSVRC-2012" in said(root)[1]
+    text = said(root)[1]
+    assert "The classes of ILSVRC-2012 and as many images, but not its bytes: the files of train/ make a tar of" in text
+    assert "This is the whole" not in text
+    sizes = [tree.tar_bytes(files.sizes, n)[0] for files, n in zip(sets_of(root), (2, 0), strict=True)]
+    monkeypatch.setattr(tree, "OFFICIAL_TARS", tuple(sizes))
+    text = said(root)[1]
+    assert "This is the whole of ILSVRC-2012" in text
+    assert "class names, numbers of images, and the bytes of all files against the sizes of the archives" in text
 
 
 def test_check_says_what_is_missing(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_no_two_layers_start_alike() -> None:
     assert len(set(starts)) == len(starts) == 110
 
 
-def test_bn_group_equals_separate_batch_normalisations_in_turn() -> None:
+def test_bn_group_equals_separate_batch_normalisations() -> None:
     grouped, by_hand = residual.BatchNorm(5, group=4), nn.BatchNorm2d(5)
     x, twin = images(12, 6, channels=5).requires_grad_(), images(12, 6, channels=5).requires_grad_()
     y, expected = grouped(x), torch.cat([by_hand(twin[k : k + 4]) for k in (0, 4, 8)])
@@ -239,9 +239,33 @@ def test_bn_group_equals_separate_batch_normalisations_in_turn() -> None:
     assert x.grad is not None
     assert twin.grad is not None
     torch.testing.assert_close(x.grad, twin.grad)
-    ours, theirs = grouped.state_dict(), by_hand.state_dict()
-    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == ["num_batches_tracked"]
     assert not torch.allclose(y, nn.BatchNorm2d(5)(x))  # the groups matter
+
+
+@pytest.mark.parametrize("momentum", [0.1, 0.9])
+def test_moving_averages_follow_the_mean_over_the_groups(momentum: float) -> None:
+    """One update an iteration, whatever the number of groups; in float64, where only rounding is between the two."""
+    grouped = residual.BatchNorm(5, group=4).double()
+    grouped.momentum = momentum
+    mean, var = torch.zeros(5).double(), torch.ones(5).double()
+    for iteration in range(3):
+        x = (iteration + 1) * images(12, 6, channels=5).double()
+        grouped(x)
+        parts = [part.transpose(0, 1).flatten(1) for part in x.split(4)]
+        mean += momentum * (torch.stack([part.mean(1) for part in parts]).mean(0) - mean)
+        var += momentum * (torch.stack([part.var(1) for part in parts]).mean(0) - var)
+    assert grouped.running_mean is not None
+    assert grouped.running_var is not None
+    torch.testing.assert_close(grouped.running_mean, mean, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(grouped.running_var, var, rtol=1e-12, atol=1e-12)
+
+
+def test_a_single_group_gives_torchs_bits() -> None:
+    grouped, torchs = residual.BatchNorm(5, group=12), nn.BatchNorm2d(5)
+    x = images(12, 6, channels=5)
+    assert torch.equal(grouped(x), torchs(x))
+    ours, theirs = grouped.state_dict(), torchs.state_dict()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == ["num_batches_tracked"]
 
 
 def test_bn_group_is_for_training_only() -> None:

@@ -19,11 +19,12 @@ from paper_tables.__main__ import main as paper_tables
 from reproduce.__main__ import main
 from reproduce.config import resolve
 from reproduce.data import predecode as predecode_module
+from reproduce.data import resample as resample_module
 from reproduce.data import shards as shards_module
 from reproduce.data.decode import read_image
 from reproduce.data.imagenet import ImageNet
 from reproduce.data.predecode import PART, predecode
-from reproduce.data.resample import pack, resample
+from reproduce.data.resample import Cuts, pack, resample
 from reproduce.data.shards import Shards
 from reproduce.data.views import region, resize_shorter, training_crop
 from reproduce.errors import UserError
@@ -82,18 +83,36 @@ def test_parts_of_the_training_set_find_their_images(root: Path, given: dict[str
     assert torch.equal(files.train_batch(2)[0], stored.train_batch(2)[0])
 
 
-def test_a_device_resizes_what_was_cut_to_the_same_crop() -> None:
-    """Up and down, wide and high, mirrored or not; a worker's crop rounds twice, so one grey level may lie between."""
+def cut_and_cropped() -> tuple[Cuts, Tensor]:
+    """What forty crops cover, up and down, wide and high, mirrored or not; and the crops as workers make them."""
     shapes = [(60, 80), (91, 50), (40, 40), (200, 41), (64, 64)] * 8
     images = [smooth(*shape, seed) for seed, shape in enumerate(shapes)]
     drawn = [(36 + 5 * k % 60, 2**32 // 41 * k, 2**32 // 43 * k) for k in range(len(images))]
     flip = torch.arange(len(images)) % 2 == 0
     cuts = pack([region(image, *move, 32) for image, move in zip(images, drawn, strict=True)], flip)
-    found = resample(cuts, 32, CPU)
     crops = [training_crop(image, *move, 32) for image, move in zip(images, drawn, strict=True)]
-    wanted = torch.stack([crop.flip(2) if mirror else crop for crop, mirror in zip(crops, flip, strict=True)])
+    return cuts, torch.stack([crop.flip(2) if mirror else crop for crop, mirror in zip(crops, flip, strict=True)])
+
+
+def test_a_device_resizes_what_was_cut_to_the_same_crop() -> None:
+    """A worker's crop rounds twice, so one grey level may lie between."""
+    cuts, wanted = cut_and_cropped()
+    found = resample(cuts, 32, CPU)
     assert (found.int() - wanted.int()).abs().max() <= 1
     assert found.dtype == torch.uint8
+
+
+def test_in_half_precision_as_on_a_gpu_it_is_within_a_grey_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no darker or brighter on average. On this device the products are in half precision from here on."""
+    cuts, wanted = cut_and_cropped()
+    exact = resample(cuts, 32, CPU)
+    monkeypatch.setitem(resample_module.DTYPES, "cpu", torch.half)
+    found = resample(cuts, 32, CPU)
+    assert not torch.equal(found, exact)  # it was in half precision
+    for other in (exact, wanted):
+        difference = found.double() - other.double()
+        assert difference.abs().max() <= 1
+        assert abs(float(difference.mean())) < 0.05
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

@@ -1,6 +1,8 @@
 """The captured step gives what the usual one gives. CUDA's recorder is replaced by two that run on the CPU."""
 
-from collections.abc import Callable
+import gc
+import weakref
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from reproduce import checkpoint, step
 from reproduce.callbacks import Keeper
-from reproduce.classifier import SGD
+from reproduce.classifier import SGD, Classifier
 from reproduce.config import Run
 from reproduce.launch import train_all
 from reproduce.step import WARM_UP, CapturedStep, EagerStep, Work
@@ -194,6 +196,80 @@ def test_the_cache_of_autocast_is_off_in_the_step_and_as_before_after_it() -> No
             carried(images, labels, 0.1)
         assert torch.is_autocast_cache_enabled()
     assert seen == [False] * (WARM_UP + 2)
+
+
+class Mark:
+    """Held by a gradient accumulator, and gone with it."""
+
+
+def marked(weights: Iterable[Tensor]) -> "list[weakref.ref[Mark]]":
+    """A mark on the gradient accumulator of each weight: that of the graph which is alive, where there is one."""
+    marks = []
+    for weight in weights:
+        node = weight.view_as(weight).grad_fn.next_functions[0][0]  # type: ignore[union-attr]
+        assert node is not None
+        assert node.name() == "torch::autograd::AccumulateGrad"
+        metadata: Any = node.metadata
+        metadata["mark"] = mark = Mark()
+        marks.append(weakref.ref(mark))
+    return marks
+
+
+def accumulators_left(make: type[CapturedStep] | type[EagerStep], precision: torch.dtype) -> list[int]:
+    """How many gradient accumulators of an iteration's graph are still there after it, for some iterations.
+
+    An accumulator remembers the stream that made it; one that outlives its iteration would make a capture on another
+    stream wait for it, which CUDA refuses.
+    """
+    training, marks, left = Training(), [], []
+
+    def update(images: Tensor, labels: Tensor) -> None:
+        scores = training.net(images)
+        marks.extend(marked(training.net.parameters()))
+        assert all(mark() for mark in marks[-6:])
+        F.cross_entropy(scores.float(), labels).backward()
+        training.optimizer.step()
+
+    capture = {"capture": Again()} if make is CapturedStep else {}
+    carried = make(update, training.optimizer, **capture)
+    with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16):
+        for images, labels in batches(WARM_UP + 2):
+            carried(images, labels, 0.1)
+            left.append(sum(mark() is not None for mark in marks))
+    return left
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_no_gradient_accumulator_outlives_a_captured_step(precision: torch.dtype) -> None:
+    gc.disable()  # what only a collection frees is not freed in time
+    try:
+        assert accumulators_left(CapturedStep, precision) == [0] * (WARM_UP + 2)
+    finally:
+        gc.enable()
+
+
+def test_an_accumulator_that_outlives_its_step_would_be_seen() -> None:
+    """Negative control: the cache of autocast, which is off in a captured step, keeps the graph of each cast weight."""
+    assert accumulators_left(EagerStep, torch.bfloat16)[0] > 0
+
+
+def test_no_gradient_accumulator_outlives_an_iteration_of_a_captured_training(
+    tiny: Make, again: type[Again], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole of it: Lightning, the sums and the callbacks keep none either."""
+    marks: list[weakref.ref[Mark]] = []
+    left: list[int] = []
+    untouched = Classifier.manual_backward
+
+    def backward(self: Classifier, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        left.append(sum(mark() is not None for mark in marks))
+        marks.extend(marked(self.net.parameters()))
+        untouched(self, loss, *args, **kwargs)
+
+    monkeypatch.setattr(Classifier, "manual_backward", backward)
+    assert train_all([tiny(overrides=[*CAPTURED, "train.precision=bf16", "execution.chunk=4"])]) == 0
+    assert again.records == 1
+    assert left == [0] * 12
 
 
 def test_a_batch_of_another_size_is_refused() -> None:

@@ -94,7 +94,10 @@ def report(tree: Tree, show: Callable[[str], None]) -> None:
         show(f"val: no image of {', '.join(lacking[:5])}{' ...' if len(lacking) > 5 else ''}")
     if tree.is_official():
         show("This is the whole of ILSVRC-2012: data.source=official.")
+        show("Checked: class names, numbers of images, and the bytes of all files against the sizes of the archives.")
         return
+    if tree.has_official_names():
+        show(f"The classes of ILSVRC-2012 and as many images, but not its bytes: {tree.strange_bytes()}.")
     same = wnids_sha256(tree.classes) == OFFICIAL_WNIDS
     show(f"Not the whole of ILSVRC-2012 ({'its' if same else 'other'} classes): usable as data.source=folder.")
     show(f"To get the whole: {GET}; {PREPARE}")

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,7 @@ from torch import Tensor
 from reproduce.data.keyed import epoch_order
 from reproduce.data.loader import Items, loader, told
 from reproduce.data.shares import CentreCrops, CropSums
+from reproduce.data.tree import LISTERS, Files
 from reproduce.errors import UserError
 
 SAMPLE = 10_000  # images: the standard error of a pixel's mean is then below one grey level (its deviation is about 70)
@@ -30,13 +32,14 @@ T = TypeVar("T")
 def training_mean(crops: CentreCrops, fingerprint: str, *, workers: int, cache: Path, device: torch.device) -> Tensor:
     """Mean centre crop [3, crop, crop] float32 of at most 10,000 training images, chosen by a key.
 
-    `fingerprint` tells one data set from another. Raises UserError, on all processes, for an unreadable image.
+    `fingerprint` tells one data set from another by names and sizes; the times at which the chosen files were changed
+    tell images of the same size apart. Raises UserError, on all processes, for an unreadable image.
     """
     n, crop = len(crops.files), crops.crop
-    key = hashlib.sha256(f"{fingerprint} {n} {crops.side} {crop} {SAMPLE}".encode()).hexdigest()
-    path = cache / f"mean-{key[:16]}.npy"
 
     def make() -> np.ndarray:
+        key = f"{fingerprint} {n} {crops.side} {crop} {SAMPLE} {_changed(crops.files)}"
+        path = cache / f"mean-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
         kept = _read(path, (3, crop, crop))
         if kept is None:
             kept = _compute(crops, workers)
@@ -63,8 +66,26 @@ def of_first_process(make: Callable[[], T], device: torch.device) -> T:
     return found[0]  # type: ignore[return-value]
 
 
+def _chosen(files: Files) -> Tensor:
+    return epoch_order(SAMPLE_KEY, 0, len(files))[:SAMPLE]
+
+
+def _changed(files: Files) -> str:
+    """Hash of the times of the chosen files' last changes, in nanoseconds. Reading the files would be a gigabyte."""
+
+    def time_of(index: int) -> int:
+        try:
+            return files.path(index).stat().st_mtime_ns
+        except OSError:  # gone since it was listed: reading it says so
+            return 0
+
+    with ThreadPoolExecutor(LISTERS) as pool:
+        times = np.array(list(pool.map(time_of, _chosen(files).tolist())), dtype=np.int64)
+    return hashlib.sha256(times.tobytes()).hexdigest()
+
+
 def _compute(crops: CentreCrops, workers: int) -> np.ndarray:
-    chosen = epoch_order(SAMPLE_KEY, 0, len(crops.files))[:SAMPLE]
+    chosen = _chosen(crops.files)
     if len(chosen) >= ANNOUNCE:
         print(f"{crops.files.folder}: the mean of {len(chosen):,} images, once ...", file=sys.stderr, flush=True)
     sums = told(loader(Items(CropSums(crops), chosen.split(CHUNK)), workers))

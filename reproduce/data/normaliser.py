@@ -20,7 +20,8 @@ class Normaliser:
         """x [b, 3, h, w], uint8 or float of 0-255 → float32 on `device`."""
         offset, mean_colour, divisor = self._resident(device)
         offset = offset if x.shape[2:] == offset.shape[1:] else mean_colour
-        x = x.to(device, non_blocking=True).contiguous(memory_format=self.layout).float().sub_(offset)
+        x = x.to(device, non_blocking=True).contiguous(memory_format=self.layout)
+        x = x.sub(offset) if x.is_floating_point() else x.float().sub_(offset)  # the caller's floats stay as they are
         return x if self._divides_by_one else x.div_(divisor)
 
     def add(self, x: Tensor, colour: Tensor) -> Tensor:

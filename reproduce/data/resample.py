@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 32  # images at a time: a quarter of a gigabyte of the device's memory
+DTYPES = {"cuda": torch.half}  # by type of device, else float: both hold 0..255 exactly
 
 
 class Cuts(NamedTuple):
@@ -55,7 +56,7 @@ def _resample(pixels: Tensor, crop: int, begins: Tensor, sizes: Tensor, scale: T
     begins, sizes, scale, flip = (part.to(device, non_blocking=True) for part in (begins, sizes, scale, flip))
     row, column = torch.arange(height, device=device)[:, None], torch.arange(3 * width, device=device)
     place = begins[:, None, None] + 3 * sizes[:, 1, None, None] * row + column  # beyond a cut's edge: weighed with 0
-    dtype = torch.half if device.type == "cuda" else torch.float  # both hold 0..255 exactly
+    dtype = DTYPES.get(device.type, torch.float)
     x = pixels[place.clamp_(max=len(pixels) - 1)].view(-1, height, width, 3).to(dtype)
     down, across = (_weights(sizes[:, axis], scale, n, crop) for axis, n in ((0, height), (1, width)))
     across = torch.where(flip[:, None, None], across.flip(1), across)

@@ -22,6 +22,9 @@ OFFICIAL_SIZES = 1_281_167, 50_000
 OFFICIAL_CLASSES = 1000
 # SHA-256 of the 1000 wnids of ILSVRC-2012, sorted and joined by "\n", without one at the end.
 OFFICIAL_WNIDS = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"
+# Bytes of ILSVRC2012_img_train.tar, a tar of one tar a class, and of ILSVRC2012_img_val.tar, as published.
+OFFICIAL_TARS = 147_897_477_120, 6_744_924_160
+TAR_BLOCK, TAR_RECORD = 512, 10_240  # bytes: a header, and what contents are padded to; what an archive is padded to
 LISTERS = 16  # threads: on a network drive listing is waiting
 LAYOUT = "data.root needs train/<wnid>/* and val/<wnid>/*, or val/* with val_labels.txt"
 HELP = "`make check-data DATA=...` says what is missing and how to get it"
@@ -78,9 +81,35 @@ class Tree:
         return f"sha256:{digest.hexdigest()}"
 
     def is_official(self) -> bool:
-        """By class names and numbers of images; of a tree without training images, by its validation images."""
+        """By class names, numbers of images and bytes in all; of a tree without training images, by its val/ alone."""
+        return self.has_official_names() and not self.strange_bytes()
+
+    def has_official_names(self) -> bool:
+        """The classes of ILSVRC-2012 and as many images."""
         sizes = (len(self.train) or OFFICIAL_SIZES[0], len(self.test))
         return wnids_sha256(self.classes) == OFFICIAL_WNIDS and sizes == OFFICIAL_SIZES
+
+    def strange_bytes(self) -> str:
+        """Which set's files would make a tar of another size than the official one; nothing where none would."""
+        archives = ("train", self.train, len(self.classes)), ("val", self.test, 0)
+        found = []
+        for (name, files, inner), official in zip(archives, OFFICIAL_TARS, strict=True):
+            least, most = tar_bytes(files.sizes, inner)
+            if len(files) and not least <= official <= most:
+                nearest = f"{least:,} bytes or more" if official < least else f"{most:,} bytes at most"
+                found.append(f"the files of {name}/ make a tar of {nearest}, not of {official:,}")
+        return " and ".join(found)
+
+
+def tar_bytes(sizes: np.ndarray, inner: int = 0) -> tuple[int, int]:
+    """The least and the most bytes of a tar of files of these sizes, by itself or as `inner` tars in one.
+
+    A file takes a header and whole blocks, and an archive ends with two empty blocks. The sizes leave open whether it
+    has an entry for its folder and is filled up to a whole record: 0.0002 % of ILSVRC-2012's val, 0.007 % of its train.
+    """
+    files = int((TAR_BLOCK + -(-sizes // TAR_BLOCK) * TAR_BLOCK).sum())
+    least = files + inner * TAR_BLOCK + (inner + 1) * 2 * TAR_BLOCK
+    return least, least + (inner + 1) * TAR_RECORD
 
 
 def wnids_sha256(wnids: list[str]) -> str:
@@ -116,12 +145,14 @@ def _read_test(folder: Path) -> Tree:
 
 
 def read_official(root: str | Path, test_only: bool = False) -> Tree:
-    """The same. Raises UserError unless all of ILSVRC-2012 is there, no class or image more or less."""
+    """The same. Raises UserError unless all of ILSVRC-2012 is there: no class or image more or less, and its bytes."""
     tree = read_tree(root, test_only)
-    if not tree.is_official():
+    if not tree.has_official_names():
         found = f"{len(tree.classes):,} classes, {len(tree.train):,} training and {len(tree.test):,} validation images"
         wanted = f"the {OFFICIAL_CLASSES:,} of ILSVRC-2012, {OFFICIAL_SIZES[0]:,} and {OFFICIAL_SIZES[1]:,}"
         raise UserError(f"{root}: {found} instead of {wanted}; {HELP}; other trees are data.source=folder")
+    if strange := tree.strange_bytes():
+        raise UserError(f"{root}: {strange}; {HELP}; other images of these names are data.source=folder")
     return tree
 
 

@@ -71,21 +71,28 @@ def training_crop(image: Tensor, side: int, down: int, across: int, crop: int) -
 def region(image: Tensor, side: int, down: int, across: int, crop: int) -> tuple[Tensor, float]:
     """What a training crop covers of the image [3, H, W], as a view [3, h, w], and the scale it is resized by."""
     height, width = image.shape[1:]
-    scale = side / min(height, width)
-    (top, bottom), (left, right) = _span(height, scale, down, crop), _span(width, scale, across, crop)
+    length, scale = _covered(min(height, width), side, crop)
+    (top, bottom), (left, right) = _span(height, length, down), _span(width, length, across)
     return image[:, top:bottom, left:right], scale
 
 
-def _span(n: int, scale: float, place: int, crop: int) -> tuple[int, int]:
-    """Begin and end, in n pixels, of what a crop covers, at a place chosen by a 32-bit hash."""
-    length = min(n, int(crop / scale) + 1)
+def _covered(shorter: int, side: int, crop: int) -> tuple[int, float]:
+    """How many pixels of an image a crop covers in each direction, begun ones included, and the scale."""
+    length, scale = -(-crop * shorter // side), side / shorter
+    if length * scale < crop:  # by the rounding of the quotient: as many whole pixels make a crop
+        scale = math.nextafter(scale, math.inf)
+    return length, scale
+
+
+def _span(n: int, length: int, place: int) -> tuple[int, int]:
+    """Begin and end, in n pixels, of `length` of them, at a place chosen by a 32-bit hash."""
     start = place * (n - length + 1) >> 32
     return start, start + length
 
 
 def rows_needed(height: int, width: int, side: int, down: int, crop: int) -> int:
     """How many rows of the image, from the top, `training_crop` looks at."""
-    return _span(height, side / min(height, width), down, crop)[1]
+    return _span(height, _covered(min(height, width), side, crop)[0], down)[1]
 
 
 def resize_shorter(image: Tensor, side: int) -> Tensor:

@@ -56,18 +56,30 @@ class BatchNorm(nn.BatchNorm2d):
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
-        """[b, c, h, w] -> the same; running statistics move group by group. UserError where b is no multiple of it."""
+        """[b, c, h, w] -> the same; running statistics move once, by the mean over the groups.
+
+        UserError where b is no multiple of the group.
+        """
         if not self.training or self.group is None:
-            return self._normalise(x)
+            return self._normalise(x, self.momentum)
         if len(x) % self.group:
             raise UserError(f"net.bn_group: {len(x)} images per device are no multiple of the group of {self.group}")
-        return torch.cat([self._normalise(images) for images in x.split(self.group)])
+        groups = x.split(self.group)
+        momenta = [self._momentum_of(k, len(groups)) for k in range(1, len(groups) + 1)]
+        return torch.cat([self._normalise(*pair) for pair in zip(groups, momenta, strict=True)])
 
-    def _normalise(self, x: Tensor) -> Tensor:
-        if self.momentum is None:
+    def _momentum_of(self, k: int, n: int) -> float | None:
+        """Momentum for group k of n, such that n updates in turn are a single one by the mean of the groups.
+
+        Group k keeps m / n of its weight after those that follow, and the old value 1 - m after all: no operation more.
+        """
+        return self.momentum and self.momentum / (n - self.momentum * (n - k))
+
+    def _normalise(self, x: Tensor, momentum: float | None) -> Tensor:
+        if momentum is None:
             return super().forward(x)
         moving, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
-        return F.batch_norm(x, *moving, *affine, self.training, self.momentum, self.eps)
+        return F.batch_norm(x, *moving, *affine, self.training, momentum, self.eps)
 
 
 class ZeroPadding(nn.Module):

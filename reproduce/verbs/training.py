@@ -8,16 +8,17 @@ from reproduce.verbs.selection import resolved, selected, words
 
 
 def doctor(args: argparse.Namespace) -> int:
-    from reproduce.doctor import diagnose, report
+    from reproduce.doctor import Finding, diagnose, report
 
-    if not args.words:
-        return report(diagnose())
     found = diagnose("cuda" if "execution.accelerator=gpu" in args.words else None)
     if any(finding.level == "error" for finding in found):
         return report(found)  # what is needed cannot be counted without the packages
     from reproduce.needs import findings
+    from reproduce.plan import forecast
 
-    return report(found + findings(selected(args, all_seeds=True)))
+    if args.words:
+        return report(found + findings(selected(args, all_seeds=True)))
+    return report([*found, Finding("ok", forecast())])
 
 
 def plan(args: argparse.Namespace) -> int:
