@@ -139,7 +139,7 @@ def test_output_that_cannot_be_written_is_one_line_and_no_reader_is_none(
 
 
 def test_a_terminal_of_few_letters_gets_the_headline() -> None:
-    command = [sys.executable, "-m", "paper_tables", "headline", "--profile", "short-folder"]
+    command = [sys.executable, "-m", "paper_tables", "headline", "--profile", "short-folder+6b3c7458"]
     done = subprocess.run(command, cwd=ROOT, env=clean_environment(PYTHONIOENCODING="ascii"), capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"9.7 \\xb1 0.1" in done.stdout
