@@ -61,7 +61,7 @@ def finished_speeds(run: Run) -> dict[str, list[float]]:
     Those on this kind of device, in the same precision, on as many processes and threads; tests and reading count in.
     """
     set_threads(run.config)
-    same = {"device": device_name(device_of(run.config)), "precision": run.config.train.precision}
+    same: dict[str, Any] = {"device": device_name(device_of(run.config)), "precision": run.config.train.precision}
     same |= {"threads": torch.get_num_threads(), "processes": run.config.execution.devices * run.config.execution.nodes}
     found: dict[str, list[float]] = {}
     for path in sorted(RESULTS.glob(f"*/{run.name.partition('-')[0]}-*/seed-*/result.json")):
@@ -126,7 +126,8 @@ class Speeds:
     def said(self) -> list[str]:
         """Where the hours come from, and what may be wrong with them."""
         known = sum(map(len, (speeds for by_run in self.finished.values() for speeds in by_run.values())))
-        lines = [f"(device-hours, from {known} finished trainings on this kind of device)"] if known else []
+        many = "s" * (known > 1)
+        lines = [f"(device-hours, from {known} finished training{many} on this kind of device)"] if known else []
         if self.timed:
             what = "from a few timed steps of ResNet-20 or ResNet-18; tests and reading of images not counted"
             lines.append(f"(device-hours, {what})")

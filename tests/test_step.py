@@ -209,7 +209,8 @@ def marked(weights: Iterable[Tensor]) -> "list[weakref.ref[Mark]]":
         node = weight.view_as(weight).grad_fn.next_functions[0][0]  # type: ignore[union-attr]
         assert node is not None
         assert node.name() == "torch::autograd::AccumulateGrad"
-        node.metadata["mark"] = mark = Mark()
+        metadata: dict[str, Mark] = node.metadata  # type: ignore[assignment]  # a property, which torch types as a method
+        metadata["mark"] = mark = Mark()
         marks.append(weakref.ref(mark))
     return marks
 
