@@ -130,7 +130,8 @@ class Speeds:
     def said(self) -> list[str]:
         """Where the hours come from, and what may be wrong with them."""
         known = sum(map(len, (speeds for by_run in self.finished.values() for speeds in by_run.values())))
-        lines = [f"(device-hours, from {known} finished trainings on this kind of device)"] if known else []
+        many = "s" * (known > 1)
+        lines = [f"(device-hours, from {known} finished training{many} on this kind of device)"] if known else []
         if self.timed:
             what = "from a few timed steps of ResNet-20 or ResNet-18; tests and reading of images not counted"
             lines.append(f"(device-hours, {what})")

@@ -147,13 +147,13 @@ def _read_test(folder: Path) -> Tree:
 def read_official(root: str | Path, test_only: bool = False) -> Tree:
     """The same. Raises UserError unless all of ILSVRC-2012 is there: no class or image more or less, and its bytes."""
     tree = read_tree(root, test_only)
-    if not tree.has_official_names():
-        found = f"{len(tree.classes):,} classes, {len(tree.train):,} training and {len(tree.test):,} validation images"
-        wanted = f"the {OFFICIAL_CLASSES:,} of ILSVRC-2012, {OFFICIAL_SIZES[0]:,} and {OFFICIAL_SIZES[1]:,}"
-        raise UserError(f"{root}: {found} instead of {wanted}; {HELP}; other trees are data.source=folder")
-    if strange := tree.strange_bytes():
-        raise UserError(f"{root}: {strange}; {HELP}; other images of these names are data.source=folder")
-    return tree
+    if tree.is_official():
+        return tree
+    if tree.has_official_names():
+        raise UserError(f"{root}: {tree.strange_bytes()}; {HELP}; other images of these names are data.source=folder")
+    found = f"{len(tree.classes):,} classes, {len(tree.train):,} training and {len(tree.test):,} validation images"
+    wanted = f"the {OFFICIAL_CLASSES:,} of ILSVRC-2012, {OFFICIAL_SIZES[0]:,} and {OFFICIAL_SIZES[1]:,}"
+    raise UserError(f"{root}: {found} instead of {wanted}; {HELP}; other trees are data.source=folder")
 
 
 def class_folders(folder: Path) -> list[str]:
