@@ -52,6 +52,16 @@ def build_net(config: Config) -> nn.Module:
     )
 
 
+def build_net_to_fill(config: Config) -> nn.Module:
+    """The same net for weights of a file: nothing is drawn, which takes longer than reading; counters are 0."""
+    with torch.device("meta"):
+        net = build_net(config)
+    net.to_empty(device="cpu")
+    for statistics in net.buffers():
+        statistics.zero_()
+    return net
+
+
 def build_training_net(config: Config) -> nn.Module:
     """The same net in the memory layout of its training, recomputing its blocks where that is asked for."""
     net = build_net(config)

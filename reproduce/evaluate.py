@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from reproduce import measure, stop
-from reproduce.build import Data, build_data, build_net, environment, on_gpu, set_threads
+from reproduce.build import Data, build_data, build_net_to_fill, environment, on_gpu, set_threads
 from reproduce.config import Config, Run, digest
 from reproduce.data.imagenet import ImageNet
 from reproduce.errors import UserError
@@ -45,7 +45,7 @@ def load_net(run: Run, weights: Path) -> tuple[nn.Module, Run]:
         say(f"{weights}: akamaster's layout: net.zero_padding set to `both`, as its shortcuts pad")
         config = replace(run.config, net=replace(run.config.net, zero_padding="both"))
         run = replace(run, config=config)
-    net = build_net(run.config)
+    net = build_net_to_fill(run.config)
     published.load_state(net, layout, state, weights)
     if own:
         _check_own(run, weights, net)
