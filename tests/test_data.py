@@ -751,6 +751,7 @@ def test_bad_folders(folder: Path) -> None:
 # Source: synthetic
 
 
+@pytest.mark.arithmetic
 def test_synthetic_images_are_the_same_everywhere_and_made_in_seconds() -> None:
     synthetic._draw_all.cache_clear()
     start = time.process_time()

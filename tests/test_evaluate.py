@@ -23,6 +23,7 @@ Make = Callable[..., Run]
 ARGUMENTS = ["cifar10-resnet-20", "--profile", "smoke", *TINY]
 
 
+@pytest.mark.arithmetic
 def test_evaluate_gives_the_error_that_training_recorded(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
     run = tiny()
     assert train_all([run]) == 0

@@ -269,6 +269,7 @@ def test_tiny_images_are_enlarged(size: tuple[int, int]) -> None:
     assert centre_crop(resize_shorter(image, 256), 224).shape == (3, 224, 224)
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize(("size", "side", "shape"), [((90, 120), 64, (64, 85)), ((131, 97), 150, (202, 150))])
 def test_resize_shorter_is_pils(size: tuple[int, int], side: int, shape: tuple[int, int]) -> None:
     image = smooth(*size)
@@ -725,6 +726,7 @@ def test_all_processes_end_when_one_meets_a_bad_file(tmp_path: Path) -> None:
 PIXELS = "65f08e1e197e4d27c1d9b3be41ee5b048f1929c61b5276ead1669873c7ef0e58"
 
 
+@pytest.mark.arithmetic
 def test_the_embedded_set_is_the_same_everywhere() -> None:
     digest = hashlib.sha256()
     for label, form in enumerate(FORMS.values()):

@@ -45,6 +45,7 @@ def different(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
     return [name for name in one if not torch.equal(one[name], other[name])]
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("group", [None, 4])
 def test_recomputing_changes_no_bit_of_weights_or_running_statistics(bf16: bool, group: int | None) -> None:
@@ -92,6 +93,7 @@ def test_what_a_step_holds_is_counted_by_hand() -> None:
     assert kept < found < kept + 4 * 50 * 1000 + 2 * gradients + 4 * 50 * 10 * 10
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("prepare", [lambda net: net, recomputed], ids=["usual", "recomputing"])
 def test_tensors_without_contents_take_what_real_ones_take(
@@ -103,6 +105,7 @@ def test_tensors_without_contents_take_what_real_ones_take(
     assert counted == pytest.approx(real, rel=0.02)
 
 
+@pytest.mark.arithmetic
 def test_a_net_of_110_layers_takes_a_third_when_it_recomputes() -> None:
     from reproduce.needs import step_gigabytes
 
@@ -128,6 +131,7 @@ def test_the_count_is_near_what_a_gpu_reserves(bf16: bool) -> None:
     assert 0.7 * counted < torch.cuda.max_memory_allocated() - before < 1.3 * counted + 96e6
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("depth", [110, pytest.param(1202, marks=pytest.mark.slow)])
 def test_the_readme_says_what_is_counted(depth: int) -> None:
     from reproduce.needs import step_gigabytes

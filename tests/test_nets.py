@@ -194,6 +194,7 @@ def test_plain_a_b_and_c_start_from_the_same_common_weights(stem: str, depth: in
     assert all(torch.equal(value, states[3][name]) for name, value in states[2].items())
 
 
+@pytest.mark.arithmetic
 def test_initial_weights_depend_on_the_seed_and_on_nothing_else() -> None:
     torch.manual_seed(1)
     first, drawn = cifar(seed=3), torch.rand(1)
@@ -242,6 +243,7 @@ def test_bn_group_equals_separate_batch_normalisations() -> None:
     assert not torch.allclose(y, nn.BatchNorm2d(5)(x))  # the groups matter
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("momentum", [0.1, 0.9])
 def test_moving_averages_follow_the_mean_over_the_groups(momentum: float) -> None:
     """One update an iteration, whatever the number of groups; in float64, where only rounding is between the two."""
@@ -260,6 +262,7 @@ def test_moving_averages_follow_the_mean_over_the_groups(momentum: float) -> Non
     torch.testing.assert_close(grouped.running_var, var, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.arithmetic
 def test_a_single_group_gives_torchs_bits() -> None:
     grouped, torchs = residual.BatchNorm(5, group=12), nn.BatchNorm2d(5)
     x = images(12, 6, channels=5)

@@ -50,6 +50,7 @@ def here(precision: str) -> str:
     return "fp32" if precision == "bf16" and not has_bf16() else precision
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("tested", ["fp32", "tf32", "bf16"])
 @pytest.mark.parametrize("trained", ["fp32", "tf32", "bf16"])
 def test_a_training_tests_in_the_precision_of_tests(trained: str, tested: str, tiny: Make, seen: Seen) -> None:

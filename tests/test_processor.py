@@ -5,9 +5,12 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from reproduce import precision
 from reproduce.config import resolve
+from reproduce.data.synthetic import read_synthetic
+from reproduce.nets.residual import build
 from reproduce.precision import autocast, computed, has_bf16, instructions
 from reproduce.record import processor, provenance
 from tests.processors import as_avx2
@@ -34,6 +37,7 @@ def test_has_bf16(
     assert has_bf16() is expected
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("here", [True, False])
 def test_bf16_on_a_cpu_without_it_is_fp32(here: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_bf16", lambda: here)
@@ -47,6 +51,7 @@ def test_bf16_on_a_cpu_without_it_is_fp32(here: bool, monkeypatch: pytest.Monkey
         assert (x @ x).dtype == torch.float32
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("here", [True, False])
 def test_a_result_says_what_was_computed(here: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_bf16", lambda: here)
@@ -56,6 +61,32 @@ def test_a_result_says_what_was_computed(here: bool, monkeypatch: pytest.MonkeyP
     assert found["precision"] == ("bf16" if here else "fp32")
     assert found["processor"] == processor() == {"model": processor()["model"], "instructions": instructions()}
     assert ("bf16" in instructions()) is here
+
+
+def gradients(kind: str) -> list[torch.Tensor]:
+    """Of ResNet-56 at its initial weights, for 32 embedded images: one a tensor of weights."""
+    images = read_synthetic().train_images[:32].double()
+    net, x, y = build(stem="cifar", depth=56, shortcut="A").train(), images - images.mean(0), torch.arange(32) % 10
+    net, x = (net.double(), x) if kind == "float64" else (net, x.float())
+    with torch.autocast("cpu", torch.bfloat16, enabled=kind == "bf16"):
+        scores = net(x)
+    F.cross_entropy(scores if kind == "float64" else scores.float(), y).backward()
+    return [weight.grad.double() for weight in net.parameters() if weight.grad is not None]
+
+
+def test_what_is_shown_is_not_computed_in_bf16() -> None:
+    """A deep net's first gradients: bf16 loses a good part of them. So `short` and `short-folder` are fp32."""
+    exact = gradients("float64")
+    off = {
+        kind: float(
+            torch.tensor([(g - e).norm() / e.norm() for g, e in zip(gradients(kind), exact, strict=True)]).median()
+        )
+        for kind in ("bf16", "fp32")
+    }
+    assert off["fp32"] < 0.01 < 0.1 < off["bf16"]
+    for profile in ("paper", "folder", "short", "short-folder"):
+        config = resolve("cifar10-resnet-56", profile).config
+        assert (config.train.precision, config.eval.precision) == ("fp32", "fp32")
 
 
 @pytest.mark.skipif(not torch.cpu._is_avx2_supported(), reason="plays an AVX2 processor, which this one cannot")

@@ -50,6 +50,7 @@ def test_ten_crops_are_corners_centre_and_their_mirror_images() -> None:
     torch.testing.assert_close(ten_crops(image, 64), torch.stack(by_hand), rtol=0, atol=0)
 
 
+@pytest.mark.arithmetic
 @torch.no_grad()
 def test_10_crop_is_the_mean_probability_of_ten_crops_done_by_hand() -> None:
     net, images = net_of(), pictures((72, 90), (100, 72))
@@ -66,6 +67,7 @@ def test_the_dense_net_is_the_ordinary_one_at_the_size_of_training(depth: int) -
     torch.testing.assert_close(dense_scores(net, x, 224), net(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.arithmetic
 @torch.no_grad()
 def test_the_dense_net_averages_the_scores_of_its_windows() -> None:
     """The map of 96x128 pixels is 3x4; a window of 2x2 (crop 64) has 2 x 3 places there."""
@@ -81,6 +83,7 @@ def test_the_dense_net_averages_the_scores_of_its_windows() -> None:
     torch.testing.assert_close(dense_scores(net, x, 64), torch.stack(windows).mean(0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.arithmetic
 @torch.no_grad()
 def test_multi_scale_is_the_mean_over_sides_and_mirror_images() -> None:
     """Images that are at every side as they are: no resizing is between the two."""

@@ -102,11 +102,12 @@ def test_torchvisions_nets_give_the_same_logits(depth: int, stride: str, tmp_pat
     path = save(tmp_path / "resnet.pth", theirs.state_dict())
     ours = build(stem="imagenet", depth=depth, shortcut="B", stride=stride, classes=1000).eval()
     assert load_weights(ours, path) == "torchvision"
+    ours, theirs = ours.double(), theirs.double()
     for size in (224, 320):
-        x = torch.randn(1, 3, size, size)
+        x = torch.randn(1, 3, size, size, dtype=torch.float64)
         expected = theirs(x)
         assert 0.05 < expected.std() < 50
-        torch.testing.assert_close(ours(x), expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(ours(x), expected, rtol=0, atol=1e-10)
 
 
 def test_the_stride_of_a_bottleneck_changes_the_logits(tmp_path: Path) -> None:
@@ -118,6 +119,7 @@ def test_the_stride_of_a_bottleneck_changes_the_logits(tmp_path: Path) -> None:
     assert not torch.allclose(ours(x), theirs(x), atol=1e-2)
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("prefix", ["module.", ""])
 @pytest.mark.parametrize("n", [1, 3])
 def test_akamasters_nets_give_the_same_logits(n: int, prefix: str, image: Tensor, tmp_path: Path) -> None:
@@ -127,15 +129,18 @@ def test_akamasters_nets_give_the_same_logits(n: int, prefix: str, image: Tensor
     path = save(tmp_path / "resnet.th", {"state_dict": state, "best_prec1": 91.7})
     ours, other = cifar(6 * n + 2, zero_padding="both"), cifar(6 * n + 2, zero_padding="end")
     assert load_weights(ours, path) == load_weights(other, path) == "akamaster"
-    torch.testing.assert_close(ours(image), theirs(image), rtol=0, atol=1e-5)
+    image, ours, other, theirs = image.double(), ours.double(), other.double(), theirs.double()
+    torch.testing.assert_close(ours(image), theirs(image), rtol=0, atol=1e-12)
     assert not torch.allclose(other(image), theirs(image), atol=1e-2)
 
 
+@pytest.mark.arithmetic
 def test_akamasters_option_b_gives_the_same_logits(image: Tensor, tmp_path: Path) -> None:
     theirs = randomise(TheirNet(2, "B"))
     ours = cifar(14, "B")
     load_weights(ours, save(tmp_path / "b.th", {"state_dict": theirs.state_dict()}))
-    torch.testing.assert_close(ours(image), theirs(image), rtol=0, atol=1e-5)
+    ours, theirs, image = ours.double(), theirs.double(), image.double()
+    torch.testing.assert_close(ours(image), theirs(image), rtol=0, atol=1e-12)
 
 
 def test_a_cifar_net_in_torchvisions_layout_is_read(image: Tensor, tmp_path: Path) -> None:

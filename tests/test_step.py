@@ -288,6 +288,7 @@ def outcome(run: Run) -> tuple[str, str]:
     return result(run)["weights_sha256"], curve(run)
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize(
     "words",
     [

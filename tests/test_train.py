@@ -70,6 +70,7 @@ def break_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     monkeypatch.setattr(Keeper, "on_train_batch_end", fall)
 
 
+@pytest.mark.arithmetic
 def test_one_update_against_a_calculation_by_hand() -> None:
     """PyTorch's form with weight decay in the gradient: v := m v + g + wd w; w := w - lr v (Sec. 3.4: 0.9, 0.0001)."""
     net = nn.Linear(1, 1, bias=False)
@@ -111,6 +112,7 @@ def test_a_run_leaves_its_result(tiny: Make) -> None:
     assert files == ["final.safetensors", "lock", "progress.json"]  # no state, no temporary file
 
 
+@pytest.mark.arithmetic
 def test_training_twice_gives_the_same_bits_and_another_seed_gives_others(
     tiny: Make, straight: tuple[str, str]
 ) -> None:
@@ -120,6 +122,7 @@ def test_training_twice_gives_the_same_bits_and_another_seed_gives_others(
     assert result(other)["weights_sha256"] != straight[0]
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("iteration", [1, 4, 5, 6, 10, 11, 12])
 def test_a_run_continues_to_the_same_bits(
     tiny: Make, straight: tuple[str, str], monkeypatch: pytest.MonkeyPatch, iteration: int
@@ -228,12 +231,14 @@ def test_the_curve_shows_the_rate_of_the_iteration_before_a_test(tiny: Make) -> 
     assert [line.split(",")[1] for line in curve(run).splitlines()[1:]] == ["0.01", "0.001", "0.001"]
 
 
+@pytest.mark.arithmetic
 def test_several_iterations_per_lightning_batch_change_nothing(tiny: Make, straight: tuple[str, str]) -> None:
     run = tiny(overrides=["execution.chunk=4"])
     assert train_all([run]) == 0
     assert (result(run)["weights_sha256"], curve(run)) == straight
 
 
+@pytest.mark.arithmetic
 def test_no_weight_that_autocast_rounded_outlives_its_iteration(tiny: Make) -> None:
     """Within one Lightning batch autocast is entered once; its cache would hold the weights of the first iteration."""
     found = []
@@ -407,6 +412,7 @@ def difference(one: Path, other: Path) -> float:
     return max(float(((a - b).abs() / a.abs().clamp(min=1)).max()) for a, b in pairs)
 
 
+@pytest.mark.arithmetic
 @pytest.mark.reliability
 def test_two_processes_compute_the_training_of_one(tmp_path: Path, figure: Figure) -> None:
     """Sec. 4.2's batch over two devices. BN sees what a device holds: equal groups make them comparable.

@@ -1,6 +1,7 @@
 """Trainings as processes that start at once: forked from a server that has imported torch and Lightning already."""
 
 import csv
+import importlib
 import multiprocessing
 import os
 import random
@@ -18,6 +19,7 @@ from tests.conftest import TINY
 WORDS = ("train", "cifar10-resnet-20", "--profile", "smoke", *TINY)
 CLEARED = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "SLURM_NTASKS", "SLURM_JOB_ID", "REPRODUCE_LABEL", "WANDB_API_KEY")
 KEEP_STATES = "TEST_KEEPS_STATES"  # environment: no state is dropped, not even of a run that is done
+IN_DOUBLE = "TEST_IN_DOUBLE"  # environment: the training computes in float64
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["reproduce.train", "reproduce.launch", "reproduce.__main__"])
 
@@ -30,6 +32,8 @@ def begin(place: Path, words: Sequence[str], environment: dict[str, str], log: P
     for name in CLEARED:
         os.environ.pop(name, None)
     os.environ.update({"OMP_NUM_THREADS": "1"} | environment)
+    if IN_DOUBLE in environment:
+        importlib.import_module("tests.in_double")
     if KEEP_STATES in environment:
         checkpoint.KEEP, checkpoint.clear = 1000, lambda folder: None
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
