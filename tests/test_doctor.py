@@ -201,6 +201,11 @@ def test_memory_grows_with_the_net_and_the_batch_and_is_held_against_what_is_the
 def test_runs_on_one_gpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     from reproduce import needs
 
+    def by_depth_and_batch(run: Any, precision: str) -> float:
+        return float(run.config.net.depth * run.config.train.batch_size / 20_000)
+
+    monkeypatch.setattr(needs, "step_gigabytes", by_depth_and_batch)
+
     def found(gpus: int, *words: str) -> Any:
         monkeypatch.setattr(needs, "_gpus_gigabytes", lambda: [16.0] * gpus)
         words = "execution.accelerator=auto", "execution.jobs=4", *words

@@ -107,12 +107,12 @@ def test_nets_that_were_tested_differently_decide_no_claim(tmp_path: Path) -> No
     fake_imagenet.write_run(tmp_path, "paper", "imagenet-plain-18")
     folder = fake_imagenet.write_run(tmp_path, "paper", "imagenet-plain-34")
     claim = next(claim for claim in PAPER.claims if claim["id"] == "imagenet-degradation-validation")
-    assert judge_claim(claim, results.read(tmp_path, "paper"), PAPER).word == "reproduced"
+    assert judge_claim(claim, results.read(tmp_path, "paper"), PAPER).word == "reproduced in one run each"
     change(folder / "eval-10-crop.json", precision="bf16")
     verdict = judge_claim(claim, results.read(tmp_path, "paper"), PAPER)
-    assert (verdict.word, "how they were tested" in verdict.numbers) == ("undecided", True)
+    assert (verdict.word, "how they were tested" in verdict.numbers) == ("undecided in one run each", True)
     change(folder.parents[1] / "imagenet-plain-18/seed-0/eval-10-crop.json", precision="bf16")
-    assert judge_claim(claim, results.read(tmp_path, "paper"), PAPER).word == "holds here"
+    assert judge_claim(claim, results.read(tmp_path, "paper"), PAPER).word == "holds in one run each"
 
 
 def trained(root: Path, **tested: str) -> None:
