@@ -247,3 +247,14 @@ def test_a_plateau_is_what_torchs_scheduler_takes_for_one() -> None:
 def test_unknown_names_are_one_line(name: str, profile: str, word: str) -> None:
     with pytest.raises(UserError, match=word):
         resolve(name, profile)
+
+
+def test_only_the_demo_shrinks_its_images() -> None:
+    assert resolve("cifar10-resnet-20", "demo").config.data.side == 16
+    assert [resolve("cifar10-resnet-20", profile).config.data.side for profile in ("paper", "short", "smoke")] == [
+        None
+    ] * 3
+    with pytest.raises(UserError, match="data.side: 12 is not one of 8, 16"):
+        resolve("cifar10-resnet-20", "demo", ["data.side=12"])
+    with pytest.raises(UserError, match="data.side: goes with the CIFAR-10 runs"):
+        resolve("imagenet-resnet-50", "paper", ["data.side=16"])
