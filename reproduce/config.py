@@ -58,8 +58,9 @@ class Run:
         return tree
 
     def recipe(self) -> dict[str, Any]:
-        """The hashed part of the configuration, flat: what belongs to this recipe."""
+        """The hashed part of the configuration, flat: what belongs to this recipe, the same for all seeds."""
         flat = sorted(flatten(self.tree()).items())
+        flat = [(key, value) for key, value in flat if key != "train.seed"]
         return {key: value for key, value in flat if _is_recipe(key) and not (key in OWN_KEYS and value is None)}
 
     @property
