@@ -161,7 +161,7 @@ def measure(depth: int, precision: str, steps: int, graph: bool = False) -> dict
 def other_loops(config: Config, data: Cifar10, device: torch.device) -> dict[str, Iterator[Any]]:
     gpu = device.type == "cuda"
     images = PilImages(data)
-    words = config.net.depth, config.train.batch_size, images
+    words = config.model.depth, config.train.batch_size, images
     usual = {f"usual, {n} workers": usual_loop(*words, n, device) for n in (0, 4 if gpu else 2)}
     others = usual | {"bare": bare_loop(config, data, device)}
     return others | {"batches": batches(config, data, device)} if gpu else others

@@ -101,7 +101,7 @@ def bench_imagenet(images: str | None = None) -> Path:
     seconds = from_memory(config, steps, device)
     say("timing it through the loader ...")
     seconds["loader"] = through_loader(config, steps, device)
-    found: dict[str, object] = {"run": run, "batch": batch, "crop": config.data.crop, "bar": BAR, "seconds": seconds}
+    found: dict[str, object] = {"run": run, "batch": batch, "crop": config.data.size, "bar": BAR, "seconds": seconds}
     found |= {
         "precision": computed("bf16", device),
         "compiled": config.train.compile,

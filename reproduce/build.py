@@ -3,6 +3,8 @@
 import logging
 import os
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +38,19 @@ PRECISIONS: dict[str, Any] = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf1
 
 def build_net(config: Config) -> nn.Module:
     """The net of a configuration, with its keyed initial weights."""
-    n = config.net
-    return residual.build(
-        stem=n.stem,
-        depth=n.depth,
-        shortcut=n.shortcut,
-        block=n.block,
-        zero_padding=n.zero_padding,
-        subsample=n.subsample,
-        stride=n.stride,
-        bn_group=None if n.bn_group == "device" else n.bn_group,
-        classes=n.classes,
-        init=n.init,
-        seed=config.train.seed,
-    )
+    return MODELS[config.model.name](config)
+
+
+def _residual(config: Config, stem: str) -> nn.Module:
+    options = config.model.model_dump(exclude={"name", "bn_group"})
+    group = config.model.bn_group
+    return residual.build(stem=stem, bn_group=None if group == "device" else group, seed=config.train.seed, **options)
+
+
+MODELS: dict[str, Callable[[Config], nn.Module]] = {  # by model.name
+    "cifar-resnet": partial(_residual, stem="cifar"),
+    "imagenet-resnet": partial(_residual, stem="imagenet"),
+}
 
 
 def build_net_to_fill(config: Config) -> nn.Module:
@@ -72,40 +73,34 @@ def build_training_net(config: Config) -> nn.Module:
 
 def chunk_of(config: Config) -> int:
     """Iterations per Lightning batch, at most; ImageNet's steps are long enough, and its batches large, for one."""
-    if config.net.stem != "cifar":
+    if not config.data.in_memory:
         return 1
     return config.execution.chunk or (50 if on_gpu(config) else 1)
 
 
 def build_data(config: Config, chunk: int = 1) -> Data:
-    """The DataModule of a configuration: CIFAR-10 with its single view of 32x32, or ImageNet with its crops."""
-    d, t = config.data, config.train
-    common: dict[str, Any] = {
-        "source": d.source,
-        "root": d.root,
-        "batch_size": t.batch_size,
-        "seed": t.seed,
-        "iterations": t.iterations,
-        "normalize": d.normalize,
-        "mean": d.mean,
-        "std": d.std,
-        "scale": d.scale,
-        "validation": d.validation,
-        "subset": d.subset,
-        "test_every": t.test_every,
-        "channels_last": t.channels_last,
-    }
-    if config.net.stem == "cifar":
-        return Cifar10(**common, chunk=chunk, side=d.side)
-    return ImageNet(
-        **common,
-        **{key: getattr(d, key) for key in ("shorter_side", "crop", "test_side", "colour_noise")},
-        workers=workers(config),
-        cache=RUNS / "cache",
-        predecoded=d.predecoded or 0,
-        shards=Path(d.shards) if d.shards else None,
-        resize_on_device=on_gpu(config),
-    )
+    """The DataModule of a configuration, giving `chunk` iterations at a time where it can."""
+    return DATA[config.data.name](config, chunk)
+
+
+def _common(config: Config) -> dict[str, Any]:
+    """What both data sets take: data.* but the name, and of train.* what a batch depends on."""
+    of_train = {"batch_size", "seed", "iterations", "test_every", "channels_last"}
+    return config.data.model_dump(exclude={"name"}) | config.train.model_dump(include=of_train)
+
+
+def _cifar10(config: Config, chunk: int) -> Cifar10:
+    return Cifar10(**_common(config), chunk=chunk)
+
+
+def _imagenet(config: Config, chunk: int) -> ImageNet:
+    given = _common(config)
+    shards, predecoded = given["shards"], given["predecoded"]
+    given |= {"shards": Path(shards) if shards else None, "predecoded": predecoded or 0}
+    return ImageNet(**given, workers=workers(config), cache=RUNS / "cache", resize_on_device=on_gpu(config))
+
+
+DATA: dict[str, Callable[[Config, int], Data]] = {"cifar10": _cifar10, "imagenet": _imagenet}  # by data.name
 
 
 def workers(config: Config) -> int:
@@ -126,8 +121,11 @@ def build_classifier(config: Config) -> Classifier:
         test_precision=config.eval.precision,
         compiled=t.compile,
         captured=config.execution.graph,
-        top5=config.net.stem == "imagenet",
+        top5=config.data.top5,
     )
+
+
+TASKS: dict[str, Callable[[Config], Classifier]] = {"classification": build_classifier}  # by task
 
 
 def plateau(config: Config) -> Plateau | None:
@@ -135,11 +133,6 @@ def plateau(config: Config) -> Plateau | None:
     if t.lr_policy != "plateau":
         return None
     return Plateau(str(t.plateau_watch), int(t.plateau_patience or 1), float(t.plateau_gain or 0))
-
-
-def image_size(config: Config) -> int:
-    """Side in pixels of the image for which the paper counts multiply-adds."""
-    return 32 if config.net.stem == "cifar" else 224
 
 
 def set_threads(config: Config) -> None:

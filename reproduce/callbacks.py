@@ -106,7 +106,7 @@ class Keeper(Callback):
         }
 
     def _say_if_bn_changed(self, trainer: L.Trainer, module: Classifier) -> None:
-        """With net.bn_group=device another number of devices is another normalisation: the result says both."""
+        """With model.bn_group=device another number of devices is another normalisation: the result says both."""
         batch: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         before = {batch // start["processes"] for start in self.starts} - {batch // trainer.world_size}
         norms = [norm for norm in module.net.modules() if isinstance(norm, BatchNorm)]
@@ -114,7 +114,7 @@ class Keeper(Callback):
             images = " and ".join(map(str, sorted(before)))
             say(
                 f"{self.folder}: batch normalisation over {batch // trainer.world_size} images now, {images} before "
-                "(net.bn_group=device): the result will be of mixed groups"
+                "(model.bn_group=device): the result will be of mixed groups"
             )
 
     def _place(self, trainer: L.Trainer, module: Classifier) -> None:

@@ -1,30 +1,33 @@
-"""Recipe + run + profile + key=value -> one validated, frozen configuration (plain OmegaConf over a typed schema)."""
+"""Recipe + run + profile + key=value -> one validated, frozen configuration (OmegaConf merges, pydantic checks)."""
 
 import hashlib
 import io
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
 
 from reproduce.errors import UserError
-from reproduce.schema import OWN_KEYS, Config, Eval, check, flatten
+from reproduce.schema import Config, Eval, flatten
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
-RECIPES = ("cifar10", "imagenet")
 DEPTH = 10  # of a configuration file: sections, keys, lists
 
 # What moves no weight is recorded, but no part of what a training is: how it is carried out, and how its net is tested.
-# Everything else is the recipe, and hashed.
-EXECUTION_KEYS = {"data.root", "data.shards", "train.compile", "train.channels_last"}
+# All seeds of a run are of one recipe. The rest is the recipe: hashed where it differs from the schema's default.
+NOT_RECIPE = {"data.root", "data.shards", "train.compile", "train.channels_last", "train.seed"}
 PLACES = {"data.root": "data.root=$DATA", "data.shards": "data.shards=$SHARDS"}  # as they are shown
+
+LINE = "command line"
+Layer = tuple[str, dict[str, Any]]  # where it stands, in words, and what it says
 
 
 @dataclass(frozen=True)
@@ -48,20 +51,17 @@ class Run:
 
     def tree(self) -> dict[str, Any]:
         """The resolved configuration as plain built-ins."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self.config)))
-        return plain
+        return self.config.model_dump(mode="json")
 
     def shown(self) -> dict[str, Any]:
         """The same without the paths of this machine."""
         tree = self.tree()
-        tree["data"] |= {"root": "$DATA"} | ({"shards": "$SHARDS"} if tree["data"]["shards"] else {})
+        tree["data"] |= {"root": "$DATA"} | ({"shards": "$SHARDS"} if tree["data"].get("shards") else {})
         return tree
 
     def recipe(self) -> dict[str, Any]:
-        """The hashed part of the configuration, flat: what belongs to this recipe, the same for all seeds."""
-        flat = sorted(flatten(self.tree()).items())
-        flat = [(key, value) for key, value in flat if key != "train.seed"]
-        return {key: value for key, value in flat if _is_recipe(key) and not (key in OWN_KEYS and value is None)}
+        """The hashed part of the configuration, flat: what differs from the schema's defaults, or has none."""
+        return recipe_of_config(self.config)
 
     @property
     def recipe_hash(self) -> str:
@@ -83,8 +83,13 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def recipe_of_config(config: Config) -> dict[str, Any]:
+    flat = flatten(config.model_dump(mode="json", exclude_defaults=True))
+    return {key: value for key, value in sorted(flat.items()) if _is_recipe(key)}
+
+
 def _is_recipe(key: str) -> bool:
-    return key not in EXECUTION_KEYS and not key.startswith("execution.") and not _is_eval(key)
+    return key not in NOT_RECIPE and not key.startswith("execution.") and not _is_eval(key)
 
 
 def _is_eval(key: str) -> bool:
@@ -111,7 +116,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: there is no such file") from None
     except Exception as error:  # a damaged file makes yaml and OmegaConf raise nearly anything
         raise UserError(f"{path}: not a configuration: {one_line(error)}") from None
-    if not isinstance(tree, dict) or not all(isinstance(part, dict) for part in tree.values()):
+    if not isinstance(tree, dict) or not all(isinstance(part, dict) for key, part in tree.items() if key != "task"):
         raise UserError(f"{path}: expected `section: {{key: value}}`, in every line of the first level")
     return {str(key): value for key, value in tree.items()}
 
@@ -137,8 +142,9 @@ def run_entry(name: str) -> dict[str, Any]:
     entry, where = runs().get(name), f"{CONFIGS / 'runs.yaml'}: {name}"
     if entry is None:
         raise UserError(f"{name}: no such run; `python -m reproduce runs` lists them (configs/runs.yaml)")
-    if entry.get("recipe") not in RECIPES:
-        raise UserError(f"{where}: recipe: {entry.get('recipe')!r} is not one of {', '.join(RECIPES)}")
+    recipe = entry.get("recipe")
+    if not isinstance(recipe, str) or not re.fullmatch(r"[\w-]+", recipe):
+        raise UserError(f"{where}: recipe: {recipe!r} is no name of a file of configs/")
     for key in ("seeds", "length"):
         if not isinstance(entry.get(key, 1), int) or not 1 <= entry.get(key, 1) <= 1000:
             raise UserError(f"{where}: {key}: {entry[key]!r} is not a number from 1 to 1000")
@@ -146,8 +152,13 @@ def run_entry(name: str) -> dict[str, Any]:
 
 
 def recipe_of(name: str) -> str:
-    """The recipe of a run: cifar10 or imagenet, a file of configs/."""
+    """The recipe of a run: a file of configs/."""
     return str(run_entry(name)["recipe"])
+
+
+def recipes() -> list[str]:
+    """All recipes that runs have, in their order."""
+    return list(dict.fromkeys(map(recipe_of, runs())))
 
 
 def default_seeds(name: str) -> int:
@@ -155,15 +166,71 @@ def default_seeds(name: str) -> int:
     return int(run_entry(name).get("seeds", 1))
 
 
-def _merge(layers: Sequence[tuple[str, dict[str, Any]]]) -> Any:
-    """Merge (where, tree) layers over the schema; the layer at fault is named."""
-    merged: Any = OmegaConf.structured(Config)
-    for where, tree in layers:
+def _checked(layers: Sequence[Layer]) -> Config:
+    """The layers, each over those before it, as a configuration. Errors: UserError naming the layer and the key."""
+    try:
+        return Config.model_validate(_merged(layers))
+    except ValidationError as error:
+        key, reason = _first_problem(error)
+        raise UserError(f"{_where(f'{key} {reason}', layers)}: {key}: {reason}") from None
+
+
+def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
+    merged: Any = OmegaConf.create({})
+    for number, (where, tree) in enumerate(layers):
+        for key, value in flatten(tree).items():
+            if (number and value == "???") or (value is None and "." not in key):  # a recipe may leave it to its runs
+                raise UserError(f"{where}: {key}: has no value")
         try:
             merged = OmegaConf.merge(merged, OmegaConf.create(tree))
-        except (OmegaConfBaseException, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # what is merged is of any form; OmegaConf raises TypeError, ValueError, its own ...
             raise UserError(f"{where}: {one_line(error)}") from None
-    return merged
+    plain = OmegaConf.to_container(merged)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _first_problem(error: ValidationError) -> tuple[str, str]:
+    """(key, reason) of the first of pydantic's errors; what it says of one key belongs together."""
+    found = sorted(error.errors(include_url=False), key=lambda part: part["type"] != "extra_forbidden")
+    if found[0]["type"] == "value_error":  # of our own checks between keys
+        key, _, reason = str(found[0]["ctx"]["error"]).partition(": ")
+        return key, reason
+    keys = [_key_of(part["loc"], part["type"]) for part in found]
+    first = [part for part, key in zip(found, keys, strict=True) if key == keys[0]]
+    if first[0]["type"] == "missing" or first[0]["input"] == "???":
+        return keys[0], "has no value"
+    if first[0]["type"] == "extra_forbidden":
+        return keys[0], "there is no such key" + _of_kind(first[0]["loc"])
+    reasons = dict.fromkeys(part["msg"].removeprefix("Input ").replace("\n", " ") for part in first)
+    return keys[0], f"{_short(first[0]['input'])} {' or '.join(reasons)}"
+
+
+def _key_of(place: tuple[int | str, ...], kind: str) -> str:
+    """("data", "cifar10", "mean", 0) -> data.mean: pydantic names the class, too, and the element of a list."""
+    section, *rest = map(str, place)
+    if section in ("model", "data"):
+        rest = ["name"] if kind.startswith("union_tag") else rest[1:]
+    key = ".".join([section, *rest[:1]])
+    return key if key.isprintable() else repr(key)
+
+
+def _of_kind(place: tuple[int | str, ...]) -> str:
+    return f" for {place[0]}.name={place[1]}" if len(place) == 3 else ""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def _where(problem: str, layers: Sequence[Layer]) -> str:
+    """The last layer that says something about a key which the problem names; the recipe, where none does."""
+    named = {word.rstrip(".:,") for word in re.split(r"[\s=()]+", problem)}
+    for where, tree in reversed(layers):
+        if named & {str(key) for key in (*tree, *flatten(tree))}:
+            return where
+    return layers[0][0]
 
 
 def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
@@ -180,14 +247,14 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
         except Exception as error:  # as for a file
             raise UserError(f"command line: {item}: {one_line(error)}") from None
     try:
-        tree = OmegaConf.to_container(OmegaConf.from_dotlist(list(items)), resolve=True)
+        tree = OmegaConf.to_container(OmegaConf.from_dotlist(list(items)))
     except Exception as error:  # values that do not go together
         raise UserError(f"command line: {one_line(error)}") from None
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 
 
-def profile_layer(profile: str, recipe: str) -> tuple[str, dict[str, Any]]:
+def profile_layer(profile: str, recipe: str) -> Layer:
     """(where, tree) of what a profile changes in a recipe. Errors: UserError where it has nothing for that recipe."""
     names = sorted(path.stem for path in (CONFIGS / "profiles").glob("*.yaml"))
     if profile not in names:
@@ -200,64 +267,58 @@ def profile_layer(profile: str, recipe: str) -> tuple[str, dict[str, Any]]:
     return f"{path.relative_to(CONFIGS.parent)}: {recipe}", parts[recipe]
 
 
-def profile_name(profile: str, overrides: Sequence[str], recipe: str = "cifar10") -> str:
+def profile_name(profile: str, overrides: Sequence[str], recipe: str | None = None) -> str:
     """The folder of a profile's results: `paper`, or `paper+<hash8>` once the command line changes a recipe value.
 
     A seed is no change (seeds share a folder), nor is a value that the profile and all runs of the recipe have anyway.
+    `recipe`: the first one, where none is given.
     """
-    path = CONFIGS / f"{recipe}.yaml"
-    base = [(path.name, _read(path)), profile_layer(profile, recipe)]
-    before, after = _flat(_merge(base)), _flat(_merge([*base, ("command line", parse_overrides(overrides))]))
-    given = flatten(parse_overrides(overrides))
-    changed = {key: value for key, value in after.items() if _is_recipe(key) and value != before[key]}
-    changed |= {key: after[key] for key in given if _is_recipe(key) and _some_run_differs(recipe, key, after[key])}
-    changed.pop("train.seed", None)
+    recipe = recipe or recipes()[0]
+    example = next(name for name in runs() if recipe_of(name) == recipe)
+    given = parse_overrides(overrides)
+    base = [*_own_layers(example)[:2], profile_layer(profile, recipe)]
+    before, after = (flatten(_checked(layers).model_dump(mode="json")) for layers in (base, [*base, (LINE, given)]))
+    changed = {key: value for key, value in after.items() if _is_recipe(key) and value != before.get(key)}
+    named = {key: after[key] for key in flatten(given) if _is_recipe(key)}
+    changed |= {key: value for key, value in named.items() if _some_run_differs(recipe, key, value)}
     return f"{profile}+{digest(changed)[:8]}" if changed else profile
-
-
-def _flat(merged: Any) -> dict[str, Any]:
-    return flatten(OmegaConf.to_container(merged, resolve=False, enum_to_str=True))  # type: ignore[arg-type]
 
 
 def _some_run_differs(recipe: str, key: str, value: Any) -> bool:
     """Whether a run's own line has another value: warmup_lr=0 is the recipe's, but a change to ResNet-110."""
-    part, _, name = key.partition(".")
-    entries = [entry for entry in runs().values() if entry["recipe"] == recipe]
+    entries = [flatten(entry) for entry in runs().values() if entry.get("recipe") == recipe]
     if key in ("train.iterations", "train.milestones") and any("length" in entry for entry in entries):
         return True
-    return any(entry.get(part, {}).get(name, value) != value for entry in entries)
+    return any(entry.get(key, value) != value for entry in entries)
 
 
 def resolve(name: str, profile: str = "paper", overrides: Sequence[str] = (), seed: int | None = None) -> Run:
     """The run `name` under a profile and overrides. Errors: UserError naming file and key, in one line."""
-    entry, recipe = run_entry(name), recipe_of(name)
-    difference = {key: value for key, value in entry.items() if key not in ("recipe", "seeds", "length")}
     given = [item for item in overrides if not item.startswith("train.seed=")]
-    layers = [
-        (f"configs/{recipe}.yaml", _read(CONFIGS / f"{recipe}.yaml")),
-        (f"configs/runs.yaml: {name}", difference),
-        profile_layer(profile, recipe),
-    ]
-    layers.append((f"configs/runs.yaml: {name}", _lengthened(_merge(layers).train, entry.get("length", 1))))
-    layers.append(("command line", parse_overrides(overrides)))
+    recipe = recipe_of(name)
+    layers = [*_own_layers(name), profile_layer(profile, recipe)]
+    if (times := run_entry(name).get("length", 1)) != 1:
+        layers.append((layers[1][0], _lengthened(_checked(layers), times)))
+    layers.append((LINE, parse_overrides(overrides)))
     if seed is not None:
         layers.append(("--seed", {"train": {"seed": seed}}))
-    merged = _merge(layers)
-    for key in OmegaConf.missing_keys(merged):
-        raise UserError(f"configs/{recipe}.yaml: {key}: has no value")
-    if merged.execution.devices == 0:
-        merged = OmegaConf.merge(merged, {"execution": {"devices": _visible_devices()}})
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, Config)
-    check(flatten(asdict(config)), "command line" if overrides else layers[2][0])
+    config = _checked(layers)
+    if config.execution.devices == 0:
+        config = _checked([*layers, (LINE, {"execution": {"devices": _visible_devices()}})])
     return Run(name, profile_name(profile, given, recipe), profile, tuple(given), config)
 
 
-def _lengthened(train: Any, times: int) -> dict[str, Any]:
+def _own_layers(name: str) -> list[Layer]:
+    """A run's recipe, and what its line says beside it."""
+    entry, recipe = run_entry(name), recipe_of(name)
+    difference = {key: value for key, value in entry.items() if key not in ("recipe", "seeds", "length")}
+    return [(f"configs/{recipe}.yaml", _read(CONFIGS / f"{recipe}.yaml")), (f"configs/runs.yaml: {name}", difference)]
+
+
+def _lengthened(config: Config, times: int) -> dict[str, Any]:
     """A training `times` as long, its learning rate dropping as much later."""
-    if times == 1:
-        return {}
-    return {"train": {"iterations": times * train.iterations, "milestones": [times * i for i in train.milestones]}}
+    t = config.train
+    return {"train": {"iterations": times * t.iterations, "milestones": [times * i for i in t.milestones]}}
 
 
 def _visible_devices() -> int:

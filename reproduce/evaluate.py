@@ -21,6 +21,7 @@ from reproduce.outcome import recompute_bn
 from reproduce.precision import computed
 from reproduce.protocols import Counts, Member, Protocol, count
 from reproduce.record import RESULTS, RUNS, read_json, say, weights_sha256, write_json
+from reproduce.schema import ImageNetData
 
 
 def final_weights(run: Run) -> Path:
@@ -41,10 +42,9 @@ def load_net(run: Run, weights: Path) -> tuple[nn.Module, Run]:
     own = weights == RUNS / run.folder / "final.safetensors"
     if not own and (bad := next((key for key, value in state.items() if not value.isfinite().all()), None)):
         raise UserError(f"{weights}: {bad} holds NaN or infinity; get the file again")
-    if layout == "akamaster" and run.config.net.zero_padding != "both":
-        say(f"{weights}: akamaster's layout: net.zero_padding set to `both`, as its shortcuts pad")
-        config = replace(run.config, net=replace(run.config.net, zero_padding="both"))
-        run = replace(run, config=config)
+    if layout == "akamaster" and run.config.model.zero_padding != "both":
+        say(f"{weights}: akamaster's layout: model.zero_padding set to `both`, as its shortcuts pad")
+        run = replace(run, config=run.config.replaced({"model.zero_padding": "both"}))
     net = build_net_to_fill(run.config)
     published.load_state(net, layout, state, weights)
     if own:
@@ -69,13 +69,13 @@ def open_data(run: Run) -> Data:
 def protocol_of(config: Config, name: str) -> Protocol:
     """The protocol with the sizes of a configuration. Errors: UserError for one that is not for this data set."""
     d, e = config.data, config.eval
-    if d.crop is None or d.test_side is None or e.test_sides is None:
+    if not isinstance(d, ImageNetData):
         if name != "single":
             raise UserError(
                 f"--protocol {name}: CIFAR-10 is tested by the `single` view of the original image (Sec. 4.2)"
             )
         return Protocol(name, 32, 32, (), e.precision)
-    return Protocol(name, d.crop, d.test_side, e.test_sides, e.precision)
+    return Protocol(name, d.crop, d.test_side, e.test_sides or (), e.precision)
 
 
 def launch(config: Config) -> Fabric:
@@ -137,7 +137,7 @@ def conditions(config: Config, name: str) -> dict[str, Any]:
 
 def changed(run: Run, facts: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
     """Those of the facts about a run's configuration that eval.* of the command line has changed."""
-    own = facts(replace(run.config, eval=run.own_eval()))
+    own = facts(run.config.model_copy(update={"eval": run.own_eval()}))
     return {key: value for key, value in facts(run.config).items() if value != own[key]}
 
 

@@ -74,7 +74,7 @@ def _lacking_data(runs: Sequence[Run]) -> Path | None:
 def _images_of(run: Run) -> Path | None:
     """The folder of a run's training images; None where they come from elsewhere."""
     data = run.config.data
-    downloaded = data.source == "official" and run.config.net.stem == "cifar"
+    downloaded = data.source == "official" and data.downloads
     return None if downloaded or data.source == "synthetic" else Path(data.root).expanduser() / "train"
 
 

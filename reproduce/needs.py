@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -74,7 +73,7 @@ def memory(runs: Sequence[Run]) -> Finding:
 
 def shared_memory(runs: Sequence[Run], folder: Path = SHM) -> Finding | None:
     """What loader workers hold in shared memory: each two batches ahead. None where there are no workers or no such."""
-    sizes = [(_ahead_gigabytes(run), run) for run in runs if run.config.net.stem == "imagenet"]
+    sizes = [(_ahead_gigabytes(run), run) for run in runs if not run.config.data.in_memory]
     needed, run = max(sizes, key=lambda pair: pair[0], default=(0.0, None))
     if run is None or not needed or not folder.is_dir():
         return None
@@ -93,29 +92,25 @@ def shared_memory(runs: Sequence[Run], folder: Path = SHM) -> Finding | None:
 def _ahead_gigabytes(run: Run) -> float:
     """Of one run on this machine: an image is as many bytes as its crop has values."""
     e, d = run.config.execution, run.config.data
-    in_threads = d.predecoded and on_gpu(run.config)  # then workers make the test's batches only
+    in_threads = getattr(d, "predecoded", None) and on_gpu(run.config)  # then workers make the test's batches only
     images = ImageNet.test_size if in_threads else max(_share(run), ImageNet.test_size)
-    return e.devices * workers(run.config) * PREFETCHED * images * 3 * (d.crop or 0) ** 2 / 1e9
+    return e.devices * workers(run.config) * PREFETCHED * images * 3 * d.size**2 / 1e9
 
 
 def _process_gigabytes(run: Run, gpu: bool) -> float:
-    images = CIFAR if run.config.net.stem == "cifar" else 0.0
-    chunk = CHUNK * _share(run) * chunk_of(run.config) if run.config.net.stem == "cifar" else 0.0
+    images = CIFAR if run.config.data.in_memory else 0.0
+    chunk = CHUNK * _share(run) * chunk_of(run.config) if run.config.data.in_memory else 0.0
     return step_gigabytes(run, _precision(run, gpu)) + chunk + (CONTEXT + images / 2 if gpu else PROCESS + images)
 
 
 def _size(run: Run) -> int:
     """Grows with the memory of a step, and takes no time to find."""
-    return run.config.net.depth * _share(run) * _side(run) ** 2
+    return run.config.model.depth * _share(run) * run.config.data.size**2
 
 
 def _share(run: Run) -> int:
     """Images of a step in one process."""
     return max(1, run.config.train.batch_size // (run.config.execution.devices * run.config.execution.nodes))
-
-
-def _side(run: Run) -> int:
-    return run.config.data.crop or run.config.data.side or 32
 
 
 def _precision(run: Run, gpu: bool) -> str:
@@ -129,7 +124,7 @@ def step_gigabytes(run: Run, precision: str) -> float:
     """
     with FakeTensorMode(), torch.device("cpu"):  # of the CPU, for autocast knows no "meta"
         net = build_training_net(_countable(run))
-        step = step_bytes(net, _share(run), _side(run), bf16=precision == "bf16")
+        step = step_bytes(net, _share(run), run.config.data.size, bf16=precision == "bf16")
     return (8 * count.parameters(net) + step) / 1e9
 
 
@@ -159,8 +154,7 @@ def _on_meta(run: Run) -> torch.nn.Module:
 
 def _countable(run: Run) -> Config:
     """Without grouped BN and channels_last: neither changes the memory, and tensors without contents cannot do them."""
-    c = run.config
-    return replace(c, net=replace(c.net, bn_group="device"), train=replace(c.train, channels_last=False))
+    return run.config.replaced({"model.bn_group": "device", "train.channels_last": False})
 
 
 def _one_per_name(runs: Sequence[Run]) -> list[Run]:

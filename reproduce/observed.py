@@ -73,7 +73,7 @@ class Training:
 
     @property
     def tags(self) -> list[str]:
-        net = self.config["net"]
+        net = self.config["model"]
         return [self.profile, f"depth {net['depth']}", f"shortcut {net['shortcut']}"]
 
     @property

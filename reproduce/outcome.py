@@ -9,7 +9,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
 from reproduce import checkpoint, count, measure
-from reproduce.build import Data, image_size
+from reproduce.build import Data
 from reproduce.callbacks import Keeper
 from reproduce.classifier import Classifier
 from reproduce.config import Run
@@ -87,7 +87,7 @@ def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Data, k
         "iterations": module.iteration,
         "layers": count.layers(net),
         "parameters": count.parameters(net),
-        "multiply_adds": count.multiply_adds(net, image_size(run.config)),
+        "multiply_adds": count.multiply_adds(net, run.config.data.paper_size),
         "metrics": metrics(last),
         "n_test": data.n_test,
         "warmup_iterations": module.warmup_over if module.schedule.warmup_lr else None,

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -11,11 +11,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from reproduce import count
-from reproduce.build import build_net, build_training_net, device_of, image_size, on_gpu, set_threads
+from reproduce.build import build_net, build_training_net, device_of, on_gpu, set_threads
 from reproduce.config import Run, resolve
 from reproduce.precision import autocast, computed, set_precision
 from reproduce.record import RESULTS, cores, device_name, read_json
-from reproduce.train import is_done
+from reproduce.train import data_set_of, is_done
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,19 @@ class Probe:
     size: int  # side of its images in pixels
 
 
-PROBES = {"cifar": Probe(20, 32, 32), "imagenet": Probe(18, 8, 224)}
+PROBES = {"cifar-resnet": Probe(20, 32, 32), "imagenet-resnet": Probe(18, 8, 224)}
 
 
 def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
     """Multiply-adds of training (three times the forward ones) per second: the fastest of some steps of a small net."""
     set_threads(run.config)
     set_precision(run.config.train.precision)
-    device, probe = device_of(run.config), PROBES[run.config.net.stem]
+    device, probe = device_of(run.config), PROBES[run.config.model.name]
     share = run.config.train.batch_size // (run.config.execution.devices * run.config.execution.nodes)
     batch = max(1, share) if device.type == "cuda" else probe.batch
     # The batch that is timed need be no multiple of a BN group.
-    shallow = replace(run.config.net, depth=probe.depth, block="auto", bn_group="device")
-    net = build_training_net(replace(run.config, net=shallow)).to(device)
+    shallow = {"model.depth": probe.depth, "model.block": "auto", "model.bn_group": "device"}
+    net = build_training_net(run.config.replaced(shallow)).to(device)
     images = torch.zeros(batch, 3, probe.size, probe.size, device=device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
     seconds = []
@@ -68,10 +68,10 @@ def finished_speeds(run: Run) -> dict[str, list[float]]:
     same |= {"precision": computed(run.config.train.precision, device)}
     same |= {"threads": torch.get_num_threads(), "processes": run.config.execution.devices * run.config.execution.nodes}
     found: dict[str, list[float]] = {}
-    for path in sorted(RESULTS.glob(f"*/{run.name.partition('-')[0]}-*/seed-*/result.json")):
+    for path in sorted(RESULTS.glob("*/*/seed-*/result.json")):
         result = read_json(path) or {}
         origin = result.get("provenance", {})
-        if _alike(origin, same) and origin.get("hours", 0) >= SHORTEST:
+        if data_set_of(result) == run.config.data.name and _alike(origin, same) and origin.get("hours", 0) >= SHORTEST:
             device_seconds = 3600 * origin["hours"] * origin["processes"]
             found.setdefault(result["run"], []).append(_reached(run, result) / device_seconds)
     return found
@@ -86,14 +86,14 @@ def _alike(origin: dict[str, Any], same: dict[str, Any]) -> bool:
 def _reached(run: Run, result: dict[str, Any]) -> float:
     """Multiply-adds of a finished training of the same recipe as `run`."""
     config = result["provenance"]["config"]
-    size = config["data"].get("crop") or config["data"].get("side") or image_size(run.config)
-    scale: float = (size / image_size(run.config)) ** 2
+    size = config["data"].get("crop") or config["data"].get("side") or run.config.data.paper_size
+    scale: float = (size / run.config.data.paper_size) ** 2
     return 3 * result["multiply_adds"] * scale * config["train"]["batch_size"] * result["iterations"]
 
 
 def hours(run: Run, multiply_adds: int, speed: float) -> float:
-    t, size = run.config.train, run.config.data.crop or run.config.data.side or PROBES["cifar"].size
-    scale = (size / image_size(run.config)) ** 2
+    t, d = run.config.train, run.config.data
+    scale = (d.size / d.paper_size) ** 2
     return 3 * multiply_adds * scale * t.batch_size * t.iterations / speed / 3600
 
 
@@ -117,15 +117,15 @@ class Speeds:
 
     def of(self, run: Run) -> float:
         """Of the same run (other seeds, another length) if there is one, else of all runs of its recipe."""
-        stem = run.config.net.stem
-        if stem not in self.finished:
-            self.finished[stem] = finished_speeds(run)
-        by_run = self.finished[stem]
+        name, images = run.config.model.name, run.config.data.name
+        if images not in self.finished:
+            self.finished[images] = finished_speeds(run)
+        by_run = self.finished[images]
         if by_run:
             return median(by_run.get(run.name) or [median(speeds) for speeds in by_run.values()])
-        if stem not in self.timed:
-            self.timed[stem] = multiply_adds_per_second(run)
-        return self.timed[stem]
+        if name not in self.timed:
+            self.timed[name] = multiply_adds_per_second(run)
+        return self.timed[name]
 
     def said(self) -> list[str]:
         """Where the hours come from, and what may be wrong with them."""
@@ -175,7 +175,7 @@ def plan(runs: Sequence[Run]) -> str:
         state = "done"
         if not is_done(run):
             net = build_net(run.config)
-            needed = hours(run, count.multiply_adds(net, image_size(run.config)), speeds.of(run))
+            needed = hours(run, count.multiply_adds(net, run.config.data.paper_size), speeds.of(run))
             disk = gigabytes(count.parameters(net))
             total_hours, total_disk = total_hours + needed, total_disk + disk
             state = f"{about(needed):>10} h {disk:7.3f} GB"

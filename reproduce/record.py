@@ -203,7 +203,7 @@ def provenance(
         "test_precision": computed(run.config.eval.precision, device),
         "threads": torch.get_num_threads(),
         "processes": processes,
-        "bn_group": run.config.net.bn_group,
+        "bn_group": run.config.model.bn_group,
         "data": dict(data),
     }
 

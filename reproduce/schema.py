@@ -1,243 +1,247 @@
-"""The typed form of a configuration: every key, its type and range. Values and their reasons stand in configs/."""
+"""The typed form of a configuration: each key with its type, range, default and meaning. Reasons stand in configs/.
 
-import math
+A net is known by `model.name`, a data set by `data.name`, what is learned by `task`; each name has a class of its own.
+"""
+
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Annotated, Any, ClassVar, Literal
 
-from omegaconf import MISSING
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from reproduce.errors import UserError
-
-
-@dataclass(frozen=True)
-class Net:
-    stem: str = MISSING
-    depth: int = MISSING
-    shortcut: str = MISSING
-    block: str = MISSING
-    classes: int = MISSING
-    zero_padding: str = MISSING
-    subsample: str = MISSING
-    stride: str = MISSING
-    bn_group: Any = MISSING  # "device" or a number of images
-    init: str = MISSING
+Problems = Iterator[str]  # each as `key: reason`
+Precision = Literal["fp32", "tf32", "bf16"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=32, le=4096)]  # side of an image of ImageNet
+NOT_STRICT = Field(strict=False)  # a tuple may come as YAML's list; its elements stay strict
 
 
-@dataclass(frozen=True)
-class Data:
-    source: str = MISSING
-    root: str = MISSING
-    normalize: str = MISSING
-    mean: Optional[tuple[float, float, float]] = None  # noqa: UP045 (omegaconf reads this annotation on Python 3.10)
-    std: Optional[tuple[float, float, float]] = None  # noqa: UP045
-    scale: float = MISSING
-    validation: int = MISSING
-    subset: int = MISSING
-    # Of one recipe only; None, and no part of what is hashed, elsewhere (OWN_KEYS).
-    side: Optional[int] = None  # noqa: UP045
-    shorter_side: Optional[tuple[int, int]] = None  # noqa: UP045
-    crop: Optional[int] = None  # noqa: UP045
-    colour_noise: Optional[float] = None  # noqa: UP045
-    test_side: Optional[int] = None  # noqa: UP045
-    predecoded: Optional[int] = None  # noqa: UP045
-    shards: Optional[str] = None  # noqa: UP045
+class Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def problems(self) -> Problems:
+        """What is wrong between the keys of this part."""
+        yield from ()
 
 
-@dataclass(frozen=True)
-class Train:
-    iterations: int = MISSING
-    batch_size: int = MISSING
-    lr: float = MISSING
-    lr_policy: str = MISSING
-    milestones: tuple[int, ...] = MISSING
-    momentum: float = MISSING
-    nesterov: bool = MISSING
-    weight_decay: float = MISSING
-    weight_decay_on: str = MISSING
-    warmup_lr: float = MISSING
-    warmup_error: float = MISSING
-    warmup_window: int = MISSING
-    test_every: int = MISSING
-    precision: str = MISSING
-    seed: int = MISSING
-    compile: bool = MISSING
-    channels_last: bool = MISSING
-    plateau_watch: Optional[str] = None  # noqa: UP045
-    plateau_patience: Optional[int] = None  # noqa: UP045
-    plateau_gain: Optional[float] = None  # noqa: UP045
+class ResNet(Part):
+    """A plain net or its residual twin: they differ in `shortcut` alone."""
+
+    depth: Annotated[int, Field(ge=1, le=10_000, description="weighted layers")]
+    shortcut: Annotated[Literal["none", "A", "B", "C"], Field(description="none: plain net; A, B, C: Sec. 3.3")]
+    block: Annotated[Literal["auto", "basic", "bottleneck"], Field(description="Fig. 5; auto: as in the paper")] = (
+        "auto"
+    )
+    zero_padding: Annotated[Literal["end", "both"], Field(description="where option A appends zero channels")] = "end"
+    subsample: Annotated[Literal["stride", "average"], Field(description="how option A halves a map")] = "stride"
+    stride: Annotated[Literal["first-1x1", "3x3"], Field(description="where a bottleneck halves the map")] = "first-1x1"
+    bn_group: Annotated[
+        Literal["device"] | Positive, Field(description="images normalised together; device: all that it holds")
+    ] = "device"
+    init: Annotated[Literal["fan_in", "fan_out"], Field(description="He initialisation by")] = "fan_in"
 
 
-@dataclass(frozen=True)
-class Eval:
-    bn_statistics: str = MISSING
-    precision: str = MISSING
-    test_sides: Optional[tuple[int, ...]] = None  # noqa: UP045
+class CifarResNet(ResNet):
+    """Sec. 4.2: 3x3 first, maps of {32, 16, 8} with {16, 32, 64} filters, 6n + 2 layers."""
+
+    name: Literal["cifar-resnet"]
+    classes: Annotated[int, Field(ge=2, le=100_000, description="outputs of fc")] = 10
 
 
-@dataclass(frozen=True)
-class Execution:
-    devices: int = MISSING
-    nodes: int = MISSING
-    accelerator: str = MISSING
-    jobs: int = MISSING
-    mps: bool = False
-    threads: int = MISSING
-    workers: int = 0
-    chunk: int = MISSING
-    graph: bool = False
-    autotune: bool = False
-    recompute: bool = False
-    checkpoint_seconds: float = MISSING
-    wandb: str = MISSING
+class ImageNetResNet(ResNet):
+    """Table 1: 7x7 and max pooling first, four stages from 64 filters on."""
+
+    name: Literal["imagenet-resnet"]
+    classes: Annotated[int, Field(ge=2, le=100_000, description="outputs of fc")] = 1000
 
 
-@dataclass(frozen=True)
-class Config:
+class Images(Part):
+    """What all data sets have."""
+
+    paper_size: ClassVar[int]  # side in pixels of the images for which the paper counts multiply-adds
+    in_memory: ClassVar[bool]  # all images at once; else they are decoded as they are needed
+    downloads: ClassVar[bool]  # the official source is fetched where it is missing
+    top5: ClassVar[bool]  # top-5 errors are reported, too
+
+    source: Annotated[Literal["official", "folder", "synthetic"], Field(description="which images")] = "official"
+    root: Annotated[str, Field(description="folder of the images; recorded, not hashed")]
+    normalize: Annotated[
+        Literal["per-pixel-mean", "channels"], Field(description="the mean image is subtracted, or mean and std")
+    ] = "per-pixel-mean"
+    mean: Annotated[tuple[Fraction, Fraction, Fraction] | None, NOT_STRICT] = None
+    std: Annotated[tuple[Fraction, Fraction, Fraction] | None, NOT_STRICT] = None
+    scale: Annotated[float, Field(ge=1e-6, le=1e6, description="divisor after the mean subtraction")] = 1.0
+    validation: Annotated[int, Field(ge=0, le=1_000_000, description="images held out of the training set")] = 0
+    subset: Annotated[int, Field(ge=0, le=1_000_000, description="first k images per class; 0: all")] = 0
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of a training image."""
+        raise NotImplementedError
+
+    def problems(self) -> Problems:
+        for key in ("mean", "std"):
+            if (getattr(self, key) is None) == (self.normalize == "channels"):
+                yield f"data.{key}: goes with data.normalize=channels and with nothing else: three numbers in [0, 1]"
+        if self.std and 0 in self.std:
+            yield "data.std: a standard deviation of 0 divides by zero"
+
+
+class Cifar10Data(Images):
+    paper_size, in_memory, downloads, top5 = 32, True, True, False
+
+    name: Literal["cifar10"]
+    side: Annotated[Literal[8, 16] | None, Field(description="images shrunk to this side; null: 32, as they are")] = (
+        None
+    )
+
+    @property
+    def size(self) -> int:
+        return self.side or 32
+
+
+class ImageNetData(Images):
+    paper_size, in_memory, downloads, top5 = 224, False, False, True
+
+    name: Literal["imagenet"]
+    shorter_side: Annotated[
+        tuple[Pixels, Pixels], Field(strict=False, description="scale augmentation: sampled from this interval")
+    ] = (256, 480)
+    crop: Annotated[Pixels, Field(description="side of the training and test crops")] = 224
+    colour_noise: Annotated[float, Field(ge=0, le=10, description="standard deviation of the PCA noise of [21]")] = 0.1
+    test_side: Annotated[Pixels, Field(description="shorter side of the images that crops are tested on")] = 256
+    predecoded: Annotated[Pixels | None, Field(description="shorter side of the shards to train from")] = None
+    shards: Annotated[str | None, Field(description="where they lie; recorded, not hashed")] = None
+
+    @property
+    def size(self) -> int:
+        return self.crop
+
+    def problems(self) -> Problems:
+        yield from super().problems()
+        low, high = self.shorter_side
+        if not self.crop <= low <= high:
+            yield f"data.shorter_side: {[low, high]} is no interval of sides from data.crop ({self.crop}) on"
+        if self.test_side < self.crop:
+            yield f"data.test_side: {self.test_side} is smaller than data.crop ({self.crop})"
+
+
+class Train(Part):
+    iterations: Annotated[int, Field(ge=1, le=10**9, description="updates of the weights")]
+    batch_size: Annotated[int, Field(ge=1, le=10**6, description="images of an update, over all devices")]
+    lr: Annotated[float, Field(ge=0, le=1e3, description="learning rate at the start")] = 0.1
+    lr_policy: Annotated[Literal["steps", "plateau"], Field(description="when it is divided by 10")] = "steps"
+    milestones: Annotated[tuple[Positive, ...], Field(strict=False, description="steps: at these iterations")]
+    plateau_watch: Annotated[Literal["train", "validation"] | None, Field(description="plateau: of which error")] = None
+    plateau_patience: Annotated[
+        int | None, Field(ge=1, le=10**6, description="plateau: points of the curve without a gain")
+    ] = None
+    plateau_gain: Annotated[float | None, Field(ge=0, le=100, description="plateau: of as many points of error")] = None
+    momentum: Annotated[float, Field(ge=0, le=1)] = 0.9
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0001
+    weight_decay_on: Annotated[Literal["all", "weights"], Field(description="weights: neither BN nor biases")] = "all"
+    warmup_lr: Annotated[float, Field(ge=0, le=1e3, description="learning rate of the warm-up; 0: none")] = 0.0
+    warmup_error: Annotated[float, Field(ge=0, le=100, description="training error (%) that ends it")] = 80.0
+    warmup_window: Annotated[int, Field(ge=1, le=10**9, description="iterations over which it is measured")] = 100
+    test_every: Annotated[int, Field(ge=1, le=10**9, description="iterations between points of the curves")]
+    precision: Annotated[Precision, Field(description="of the training; bf16: autocast")] = "fp32"
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    compile: Annotated[bool, Field(description="torch.compile; recorded, not hashed")] = False
+    channels_last: Annotated[bool, Field(description="memory layout; recorded, not hashed")] = True
+
+    def problems(self) -> Problems:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            yield f"train.milestones: {list(self.milestones)} are not increasing iterations"
+        if self.nesterov and self.momentum == 0:
+            yield "train.nesterov: needs train.momentum above 0"
+        for key in ("plateau_watch", "plateau_patience", "plateau_gain"):
+            if self.lr_policy == "plateau" and getattr(self, key) is None:
+                yield f"train.{key}: is needed for train.lr_policy=plateau"
+
+
+class Eval(Part):
+    """How a net is tested: recorded with each test, but no part of what its training is."""
+
+    bn_statistics: Annotated[
+        Literal["moving", "recomputed"], Field(description="moving averages, or recomputed over training images")
+    ] = "moving"
+    precision: Annotated[Precision, Field(description="of test images, whatever the training computes in")] = "fp32"
+    test_sides: Annotated[
+        tuple[Pixels, ...] | None, Field(strict=False, description="shorter sides of multi-scale testing")
+    ] = None
+
+    def problems(self) -> Problems:
+        sides = list(self.test_sides) if self.test_sides is not None else [0]
+        if not sides or sides != sorted(set(sides)):
+            yield f"eval.test_sides: {sides} are not increasing shorter sides"
+
+
+class Execution(Part):
+    """How a training is carried out: recorded with a result, but no part of its identity."""
+
+    devices: Annotated[int, Field(ge=0, le=1024, description="per node; 0: all visible GPUs")] = 1
+    nodes: Annotated[int, Field(ge=1, le=10_000)] = 1
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    jobs: Annotated[int, Field(ge=1, le=1024, description="runs side by side")] = 1
+    mps: Annotated[bool, Field(description="runs share a GPU by NVIDIA's Multi-Process Service")] = False
+    threads: Annotated[int, Field(ge=0, le=4096, description="CPU threads per process; 0: its share of the cores")] = 0
+    workers: Annotated[int, Field(ge=-1, le=1024, description="processes that decode images; -1: the cores left")] = 0
+    chunk: Annotated[int, Field(ge=0, le=1000, description="iterations per Lightning batch; 0: as the device")] = 0
+    graph: Annotated[bool, Field(description="the step is captured as a CUDA graph")] = False
+    autotune: Annotated[bool, Field(description="cuDNN times its algorithms first")] = False
+    recompute: Annotated[bool, Field(description="blocks compute again in the backward pass, for memory")] = False
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400, description="between two saved states")] = 30.0
+    wandb: Literal["disabled", "offline", "online"] = "disabled"
+
+
+class Config(Part):
     """One training, resolved: the recipe, what its run and profile change, and the command line's overrides."""
 
-    net: Net = field(default_factory=Net)
-    data: Data = field(default_factory=Data)
-    train: Train = field(default_factory=Train)
-    eval: Eval = field(default_factory=Eval)
-    execution: Execution = field(default_factory=Execution)
+    task: Annotated[Literal["classification"], Field(description="what is learned and tested")] = "classification"
+    model: Annotated[CifarResNet | ImageNetResNet, Field(discriminator="name")]
+    data: Annotated[Cifar10Data | ImageNetData, Field(discriminator="name")]
+    train: Train
+    eval: Eval = Eval()
+    execution: Execution = Execution()
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Config":
+        for problem in self.problems():
+            raise ValueError(problem)
+        return self
 
-CHOICES: dict[str, tuple[str | int, ...]] = {
-    "net.stem": ("cifar", "imagenet"),
-    "net.shortcut": ("none", "A", "B", "C"),
-    "net.block": ("auto", "basic", "bottleneck"),
-    "net.zero_padding": ("end", "both"),
-    "net.subsample": ("stride", "average"),
-    "net.stride": ("first-1x1", "3x3"),
-    "net.init": ("fan_in", "fan_out"),
-    "data.source": ("official", "folder", "synthetic"),
-    "data.side": (8, 16),
-    "data.normalize": ("per-pixel-mean", "channels"),
-    "train.lr_policy": ("steps", "plateau"),
-    "train.plateau_watch": ("train", "validation"),
-    "train.weight_decay_on": ("all", "weights"),
-    "train.precision": ("fp32", "tf32", "bf16"),
-    "eval.bn_statistics": ("moving", "recomputed"),
-    "eval.precision": ("fp32", "tf32", "bf16"),
-    "execution.accelerator": ("auto", "cpu", "gpu"),
-    "execution.wandb": ("disabled", "offline", "online"),
-}
+    def replaced(self, values: dict[str, Any]) -> "Config":
+        """The same with other values, {"model.depth": 8}, which are not checked."""
+        changed = self
+        for key, value in values.items():
+            part, _, name = key.partition(".")
+            changed = changed.model_copy(update={part: getattr(changed, part).model_copy(update={name: value})})
+        return changed
 
-INFINITY = math.inf
-RANGES: dict[str, tuple[float, float]] = {
-    "net.depth": (1, 10_000),
-    "net.classes": (2, 100_000),
-    "data.scale": (1e-6, 1e6),
-    "data.validation": (0, 1_000_000),
-    "data.subset": (0, 1_000_000),
-    "train.iterations": (1, 10**9),
-    "train.batch_size": (1, 10**6),
-    "train.lr": (0.0, 1e3),
-    "train.momentum": (0.0, 1.0),
-    "train.weight_decay": (0.0, 1e3),
-    "train.warmup_lr": (0.0, 1e3),
-    "train.warmup_error": (0.0, 100.0),
-    "train.warmup_window": (1, 10**9),
-    "train.test_every": (1, 10**9),
-    "train.seed": (0, 2**31 - 1),
-    "data.crop": (32, 4096),
-    "data.colour_noise": (0.0, 10.0),
-    "data.test_side": (32, 4096),
-    "data.predecoded": (32, 4096),
-    "train.plateau_patience": (1, 10**6),
-    "train.plateau_gain": (0.0, 100.0),
-    "execution.devices": (1, 1024),
-    "execution.nodes": (1, 10_000),
-    "execution.jobs": (1, 1024),
-    "execution.threads": (0, 4096),
-    "execution.workers": (-1, 1024),
-    "execution.chunk": (0, 1000),
-    "execution.checkpoint_seconds": (0.0, 86_400.0),
-}
-
-
-OWN_KEYS = {  # of one recipe: without a value in a recipe that does not name them
-    "data.side",
-    *("data.shorter_side", "data.crop", "data.colour_noise", "data.test_side", "eval.test_sides"),
-    *("data.predecoded", "data.shards"),
-    *("train.plateau_watch", "train.plateau_patience", "train.plateau_gain"),
-}
+    def problems(self) -> Problems:
+        for part in (self.model, self.data, self.train, self.eval):
+            yield from part.problems()
+        t, e, group = self.train, self.execution, self.model.bn_group
+        processes = max(e.devices, 1) * e.nodes
+        share, rest = divmod(t.batch_size, processes)
+        if rest:
+            yield f"train.batch_size: {t.batch_size} is not divisible by {processes} (execution.devices, nodes)"
+        elif group != "device" and share % group:
+            yield f"model.bn_group: {share} images per device are no multiple of the group of {group}"
+        if (self.eval.test_sides is None) != self.data.in_memory:
+            yield "eval.test_sides: goes with data.name=imagenet, which is tested at several scales, and only with it"
+        if t.lr_policy == "plateau" and t.plateau_watch == "validation" and not self.data.validation:
+            yield "data.validation: train.plateau_watch=validation needs images held out, e.g. 50000"
+        if e.recompute and t.compile:
+            yield "execution.recompute: does not go with train.compile=true"
 
 
 def flatten(tree: dict[str, Any]) -> dict[str, Any]:
-    """{"net": {"depth": 20}} -> {"net.depth": 20}."""
-    return {f"{part}.{key}": value for part, values in tree.items() for key, value in values.items()}
-
-
-def problems(flat: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a configuration, each as `key: reason`, the cure in it."""
-    absent = {key for key in OWN_KEYS if flat[key] is None}
-    for key, allowed in CHOICES.items():
-        if key not in absent and flat[key] not in allowed:
-            yield f"{key}: {flat[key]!r} is not one of {', '.join(map(str, allowed))}"
-    for key, (low, high) in RANGES.items():
-        if key not in absent and not low <= flat[key] <= high:  # also false for NaN
-            yield f"{key}: {flat[key]} is not between {low:g} and {high:g}"
-    yield from _problems_between_keys(flat)
-
-
-def _problems_between_keys(flat: dict[str, Any]) -> Iterator[str]:
-    group, steps = flat["net.bn_group"], list(flat["train.milestones"])
-    if group != "device" and (not isinstance(group, int) or isinstance(group, bool) or group < 1):
-        yield f"net.bn_group: {group!r} is neither `device` nor a number of images"
-    if any(step < 1 for step in steps) or steps != sorted(set(steps)):
-        yield f"train.milestones: {steps} are not increasing iterations"
-    processes = flat["execution.devices"] * flat["execution.nodes"]
-    share, rest = divmod(flat["train.batch_size"], processes)
-    if rest:
-        yield f"train.batch_size: {flat['train.batch_size']} is not divisible by {processes} (execution.devices, nodes)"
-    elif group != "device" and isinstance(group, int) and group > 0 and share % group:
-        yield f"net.bn_group: {share} images per device are no multiple of the group of {group}"
-    for key in ("data.mean", "data.std"):
-        if (flat[key] is None) == (flat["data.normalize"] == "channels"):
-            yield f"{key}: goes with data.normalize=channels and with nothing else: three numbers, of pixels in [0, 1]"
-        elif flat[key] is not None and not all(math.isfinite(x) and 0 <= x <= 1 for x in flat[key]):
-            yield f"{key}: {list(flat[key])} are not three numbers in [0, 1]"
-    if flat["data.std"] is not None and any(x == 0 for x in flat["data.std"]):
-        yield "data.std: a standard deviation of 0 divides by zero"
-    yield from _problems_of_views(flat)
-    yield from _problems_of_plateau(flat)
-    if flat["execution.recompute"] and flat["train.compile"]:
-        yield "execution.recompute: does not go with train.compile=true"
-    if flat["train.nesterov"] and flat["train.momentum"] == 0:
-        yield "train.nesterov: needs train.momentum above 0"
-
-
-def _problems_of_views(flat: dict[str, Any]) -> Iterator[str]:
-    """ImageNet's views; the CIFAR recipe, with its single 32x32 view, takes none of these keys."""
-    views = {key: flat[key] for key in OWN_KEYS if not key.startswith("train.")}
-    side = views.pop("data.side")
-    if flat["net.stem"] != "cifar" and side is not None:
-        yield "data.side: goes with the CIFAR-10 runs"
-    if flat["net.stem"] == "cifar":
-        yield from (f"{key}: goes with the ImageNet runs" for key, value in views.items() if value is not None)
-        return
-    (low, high), crop, test_side = flat["data.shorter_side"], flat["data.crop"], flat["data.test_side"]
-    if not crop <= low <= high <= 4096:
-        yield f"data.shorter_side: {[low, high]} is no interval of sides from data.crop ({crop}) on"
-    if test_side < crop:
-        yield f"data.test_side: {test_side} is smaller than data.crop ({crop})"
-    sides = list(flat["eval.test_sides"])
-    if not sides or sides != sorted(set(sides)) or sides[0] < 32 or sides[-1] > 4096:
-        yield f"eval.test_sides: {sides} are not increasing shorter sides from 32 on"
-
-
-def _problems_of_plateau(flat: dict[str, Any]) -> Iterator[str]:
-    if flat["train.lr_policy"] != "plateau":
-        return
-    keys = ("train.plateau_watch", "train.plateau_patience", "train.plateau_gain")
-    yield from (f"{key}: is needed for train.lr_policy=plateau" for key in keys if flat[key] is None)
-    if flat["train.plateau_watch"] == "validation" and not flat["data.validation"]:
-        yield "data.validation: train.plateau_watch=validation needs images held out of the training set, e.g. 50000"
-
-
-def check(flat: dict[str, Any], where: str) -> None:
-    """Raise UserError with the first problem of a flat configuration; `where` names the file or the command line."""
-    for problem in problems(flat):
-        raise UserError(f"{where}: {problem}")
+    """{"task": "x", "model": {"depth": 20}} -> {"task": "x", "model.depth": 20}."""
+    flat: dict[str, Any] = {}
+    for part, values in tree.items():
+        flat |= (
+            {f"{part}.{key}": value for key, value in values.items()} if isinstance(values, dict) else {part: values}
+        )
+    return flat

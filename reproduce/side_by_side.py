@@ -24,7 +24,7 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
 
 def work_of(run: Run) -> float:
     """Layers x images x iterations: about how long a training takes beside others of its family."""
-    return float(run.config.net.depth * run.config.train.batch_size * run.config.train.iterations)
+    return float(run.config.model.depth * run.config.train.batch_size * run.config.train.iterations)
 
 
 def side_by_side(runs: Sequence[Run], told: Callable[[stop.Stopped], int]) -> list[int]:

@@ -89,11 +89,11 @@ def with_estimate(one: State, others: Sequence[State]) -> State:
     work = _work(one.run)
     if one.to_go is not None or not work:
         return one
-    family = one.run.name.partition("-")[0]
+    data_set = one.run.config.data.name
     measured = [
         (other.spent, all_of * other.iteration / other.run.config.train.iterations)
         for other in others
-        if other.run.name.startswith(f"{family}-") and other.spent and other.iteration and (all_of := _work(other.run))
+        if other.run.config.data.name == data_set and other.spent and other.iteration and (all_of := _work(other.run))
     ]
     if not measured:
         return one

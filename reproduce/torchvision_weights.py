@@ -22,7 +22,8 @@ from reproduce.nets import published
 from reproduce.record import RESULTS, weights_sha256
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-RECIPE = ("net.stride=3x3", "data.normalize=channels", f"data.mean={list(MEAN)}", f"data.std={list(STD)}")
+RUN = "imagenet-resnet-50"
+RECIPE = ("model.stride=3x3", "data.normalize=channels", f"data.mean={list(MEAN)}", f"data.std={list(STD)}")
 ONLINE = "torchvision"
 
 
@@ -50,8 +51,8 @@ WEIGHTS = {w.model: w for w in (*(Weights(f"resnet{d}", d) for d in (18, 34, 50,
 
 def config_run(weights: Weights, profile: str, overrides: tuple[str, ...]) -> Run:
     """A run of the right depth under the profile's data, normalised as these weights want it; it is never trained."""
-    net = [f"net.depth={weights.depth}", "net.shortcut=B"] if weights.depth else []
-    return resolve("imagenet-resnet-50", profile, [*overrides, *RECIPE, *net])
+    net = [f"model.depth={weights.depth}", "model.shortcut=B"] if weights.depth else []
+    return resolve(RUN, profile, [*overrides, *RECIPE, *net])
 
 
 def find(weights: Weights, where: str) -> Path:
@@ -80,7 +81,7 @@ def load(weights: Weights, run: Run, path: Path) -> nn.Module:
     """Our net, or torchvision's VGG-16, with the weights of a file, strictly."""
     if weights.depth is not None:
         return load_net(run, path)[0]
-    net: nn.Module = torchvision.models.get_model(weights.model, weights=None, num_classes=run.config.net.classes)
+    net: nn.Module = torchvision.models.get_model(weights.model, weights=None, num_classes=run.config.model.classes)
     published.load_state(net, "ours", published.read_tensors(path), path)
     return net
 

@@ -10,8 +10,8 @@ from lightning.pytorch.loggers import Logger
 
 from reproduce import observer, stop
 from reproduce.build import (
+    TASKS,
     Data,
-    build_classifier,
     build_data,
     build_trainer,
     chunk_of,
@@ -55,16 +55,22 @@ class Recorder(Callback):
             self.sink = None
 
 
+def data_set_of(result: dict[str, Any]) -> str | None:
+    """The data.name of a result."""
+    data = result.get("provenance", {}).get("config", {}).get("data", {})
+    return data.get("name") if isinstance(data, dict) else None
+
+
 def guard_data(run: Run, data: Data) -> None:
     """results/paper/ holds official data and nothing else, and any profile's folder one fingerprint per data set."""
-    data_set = run.name.partition("-")[0]
     if run.profile == "paper" and not data.is_official:
         raise UserError(
             f"results/paper: is for the official data only, not for {data.description}; use another --profile"
         )
-    for path in sorted((RESULTS / run.profile).glob(f"{data_set}-*/seed-*/result.json")):
-        other = (read_json(path) or {}).get("provenance", {}).get("data", {}).get("fingerprint")
-        if other not in (None, data.fingerprint):
+    for path in sorted((RESULTS / run.profile).glob("*/seed-*/result.json")):
+        result = read_json(path) or {}
+        other = result.get("provenance", {}).get("data", {}).get("fingerprint")
+        if data_set_of(result) == run.config.data.name and other not in (None, data.fingerprint):
             raise UserError(
                 f"{path}: was trained on other data ({other[:18]}…, now {data.fingerprint[:18]}…); move it away"
             )
@@ -91,7 +97,7 @@ def train(run: Run, label: str, show: Show, signals: stop.Signals) -> None:
     set_precision(config.train.precision)
     sink = observer.logger(run, folder) if is_first_process() else None
     data = build_data(config, chunk_of(config))
-    module = build_classifier(config)
+    module = TASKS[config.task](config)
     alone = config.execution.devices * config.execution.nodes == 1
     if config.execution.graph and not (alone and on_gpu(config)) and is_first_process():
         say(f"{label}: execution.graph: without effect; a step is captured on a single CUDA device")

@@ -14,7 +14,7 @@ from tests.figures import figure, pytest_terminal_summary  # noqa: F401
 
 # The real recipe on the embedded images, shrunk: a ResNet-8 (n = 1) for 12 updates of 8 images, tested at 5, 10 and 12.
 TINY = (
-    "net.depth=8",
+    "model.depth=8",
     "data.subset=3",
     "train.iterations=12",
     "train.batch_size=8",

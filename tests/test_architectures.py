@@ -48,5 +48,5 @@ def test_every_run_trains_the_net_that_is_counted() -> None:
     common = set(runs) & set(architectures.NETS)
     assert len(common) >= len(architectures.CIFAR)
     for name in common:
-        net = runs[name]["net"]
+        net = runs[name]["model"]
         assert architectures.NETS[name][1:] == (net["depth"], net["shortcut"]), name

@@ -14,7 +14,7 @@ from reproduce.display import Remaining, duration, sentence
 from tests.test_make import clean_environment
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = ["--profile", "smoke", "net.depth=8"]
+TINY = ["--profile", "smoke", "model.depth=8"]
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["evaluate", "cifar10-resnet-20", *TINY, "--weights", "."], "a folder, not a file"),
         (["train", "cifar10-resnet-20", "--seed", "one"], "invalid int value"),
         (["train", "cifar10-resnet-20", "--sed", "1"], "--sed"),
-        (["train", "cifar10-resnet-20", "net.dpth=3"], "net.dpth"),
+        (["train", "cifar10-resnet-20", "model.dpth=3"], "model.dpth"),
         (["train", "cifar10-resnet-20", "execution.devices=3"], "not divisible by 3"),
         (["train", "cifar10-resnet-20", "--profile", "folder", "data.root=nowhere"], "nowhere"),
         (["train", "cifar10-resnet-20", "data.mean=[1,2"], "data.mean=[1,2"),
@@ -87,7 +87,7 @@ def test_plan_and_status_read_only(capsys: pytest.CaptureFixture[str], tmp_path:
     plan = capsys.readouterr().out
     assert plan.count("cifar10-resnet-110") == 5  # seeds
     assert "total:" in plan
-    assert main(["plan", "cifar10-resnet-20", "--profile", "smoke", "net.bn_group=64", "train.batch_size=128"]) == 0
+    assert main(["plan", "cifar10-resnet-20", "--profile", "smoke", "model.bn_group=64", "train.batch_size=128"]) == 0
     assert list(tmp_path.iterdir()) == []
     assert main(["status", "--profile", "smoke"]) == 0
     out = capsys.readouterr().out

@@ -24,7 +24,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(4):
         for run, error in ((PLAIN, 12.0), (RESNET, 9.0)):
             shortcut = "none" if run == PLAIN else "A"
-            config = {"net": {"shortcut": shortcut, "depth": 56}, "train": {"batch_size": 128, "seed": seed}}
+            config = {"model": {"shortcut": shortcut, "depth": 56}, "train": {"batch_size": 128, "seed": seed}}
             write_run(root, "short", run, seed, test=error + 0.1 * seed, iterations=6400, config=config)
     write_run(root, "paper", PLAIN, test=13.0)
     return root
@@ -63,7 +63,7 @@ def test_many_seeds_are_drawn_the_same_way_each_time() -> None:
 
 def test_runs_are_compared_in_configuration_and_error(tree: Path) -> None:
     made = comparison.of_runs([PLAIN, RESNET], results.read(tree, "short"), PAPER)
-    assert list(comparison.config_differences(made).body()) == [["net.shortcut", "none", "A"]]
+    assert list(comparison.config_differences(made).body()) == [["model.shortcut", "none", "A"]]
     rows = {row[0]: row[1:] for row in comparison.differences_table(made).body()}
     assert rows["test error"] == ["ResNet-56 − plain-56", "-3.00", "4 and 4", "differ, p = 0.029"]
     assert rows["training error"][-1] == "not told apart, p = 1.000"
@@ -104,7 +104,7 @@ def test_the_page_holds_tables_curves_and_scripts(
     options = ["--profile", "short", "--results", str(tree), "--report", str(tmp_path)]
     assert main(["compare", PLAIN, RESNET, *options]) == 0
     out = capsys.readouterr().out
-    assert "| net.shortcut | none | A |" in out
+    assert "| model.shortcut | none | A |" in out
     page = Path(re.findall(r"^page: (.*)$", out, re.MULTILINE)[0])
     assert page == tmp_path / "compare" / f"short--{PLAIN}--{RESNET}" / "index.html"
     text = page.read_text()

@@ -1,6 +1,8 @@
 """Configuration: the recipe says what Sec. 4.2 says, every run loads, and bad input is one line."""
 
 import itertools
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from reproduce import config
 from reproduce.config import profile_name, resolve, runs
 from reproduce.errors import UserError
 from reproduce.schedule import Plateau, Schedule
+from reproduce.schema import ImageNetData
 
 PROFILES = ("paper", "short", "folder", "short-folder", "demo", "smoke")
 
@@ -36,7 +39,7 @@ def test_the_recipe_is_the_papers() -> None:
 
 
 def test_runs_are_those_of_table_6_and_figures_1_and_6() -> None:
-    nets = {(resolve(name).config.net.depth, resolve(name).config.net.shortcut) for name in runs_of("cifar10")}
+    nets = {(resolve(name).config.model.depth, resolve(name).config.model.shortcut) for name in runs_of("cifar10")}
     residual = {(depth, "A") for depth in (20, 32, 44, 56, 110, 1202)}
     assert nets == residual | {(depth, "none") for depth in (20, 32, 44, 56, 110)}
     assert config.default_seeds("cifar10-resnet-110") == 5
@@ -49,20 +52,21 @@ def test_the_imagenet_recipe_is_the_papers() -> None:
     """Sec. 3.4, and Fig. 4 for the milestones."""
     config = resolve("imagenet-resnet-34-B").config
     train, data = config.train, config.data
+    assert isinstance(data, ImageNetData)
     assert (train.iterations, train.batch_size, train.lr, train.milestones) == (600_000, 256, 0.1, (150_000, 300_000))
     assert (train.momentum, train.weight_decay, train.nesterov, train.precision) == (0.9, 1e-4, False, "fp32")
     assert (data.shorter_side, data.crop, data.test_side, data.colour_noise) == ((256, 480), 224, 256, 0.1)
     assert config.eval.test_sides == (224, 256, 384, 480, 640)
-    assert (train.test_every, train.warmup_lr, config.net.stride) == (5000, 0.0, "first-1x1")
+    assert (train.test_every, train.warmup_lr, config.model.stride) == (5000, 0.0, "first-1x1")
 
 
 def test_imagenet_runs_are_those_of_tables_2_to_4_and_the_footnotes() -> None:
-    nets = {(resolve(name).config.net.depth, resolve(name).config.net.shortcut) for name in runs_of("imagenet")}
+    nets = {(resolve(name).config.model.depth, resolve(name).config.model.shortcut) for name in runs_of("imagenet")}
     assert nets == {
         *((18, "none"), (34, "none"), (50, "none"), (18, "A"), (34, "A"), (34, "B"), (34, "C")),
         *((50, "B"), (101, "B"), (152, "B")),
     }
-    assert resolve("imagenet-resnet-50-v1.5").config.net.stride == "3x3"
+    assert resolve("imagenet-resnet-50-v1.5").config.model.stride == "3x3"
 
 
 def test_three_times_the_length_drops_the_rate_three_times_as_late() -> None:
@@ -72,9 +76,16 @@ def test_three_times_the_length_drops_the_rate_three_times_as_late() -> None:
     assert (short.iterations, short.milestones) == (180_000, (1,))
 
 
-def test_hashes_of_cifar_recipes_do_not_move_when_keys_of_imagenet_come() -> None:
-    assert not {"data.crop", "data.test_side", "train.plateau_gain"} & set(resolve("cifar10-resnet-20").recipe())
-    assert {"data.crop", "data.test_side", "train.plateau_gain"} <= set(resolve("imagenet-resnet-50").recipe())
+def test_the_hash_of_every_run_stays() -> None:
+    """Results are known by it: a key that is added later must leave it alone, by its default."""
+    pinned = json.loads((Path(__file__).parent / "golden" / "recipe_hashes.json").read_text())
+    assert {name: resolve(name).recipe_hash for name in runs()} == pinned
+
+
+def test_a_value_counts_where_it_differs_from_the_default() -> None:
+    recipe = resolve("cifar10-resnet-20", overrides=["train.nesterov=true", "train.momentum=0.9"]).recipe()
+    assert recipe["train.nesterov"] is True
+    assert not {"train.momentum", "task", "model.init", "data.side"} & set(recipe)
 
 
 EVERYWHERE = [
@@ -106,7 +117,7 @@ def test_short_is_a_tenth_of_every_length_interval_and_window(profile: str, name
 
 def test_plain_and_residual_differ_in_one_value() -> None:
     plain, residual = resolve("cifar10-plain-56").recipe(), resolve("cifar10-resnet-56").recipe()
-    assert {key for key in plain if plain[key] != residual[key]} == {"net.shortcut"}
+    assert {key for key in plain if plain[key] != residual[key]} == {"model.shortcut"}
 
 
 def test_learning_rate_at_the_turns_of_the_schedule() -> None:
@@ -140,7 +151,8 @@ def test_execution_is_recorded_but_not_hashed() -> None:
         resolve("cifar10-resnet-20", overrides=["data.root=/x", "train.compile=true"]),
     )
     assert plain.recipe_hash == moved.recipe_hash
-    assert plain.recipe_hash == resolve("cifar10-resnet-20", seed=1).recipe_hash  # seeds are of one recipe
+    assert plain.recipe_hash == resolve("cifar10-resnet-20", seed=1).recipe_hash  # seeds of one recipe
+    assert plain.recipe_hash != resolve("cifar10-resnet-20", overrides=["train.lr=0.2"]).recipe_hash
     assert "data.root=$DATA" in moved.command()
     assert "/x" not in moved.command()
 
@@ -157,15 +169,22 @@ def test_execution_is_recorded_but_not_hashed() -> None:
         ("train.batch_size=1e400", "train.batch_size"),
         ("train.milestones=[3,1]", "train.milestones"),
         ("train.precision=fp8", "train.precision"),
-        ("net.shortcut=D", "net.shortcut"),
-        ("net.dpth=3", "net.dpth"),
-        ("net.bn_group=many", "net.bn_group"),
+        ("model.shortcut=D", "model.shortcut"),
+        ("model.name=lenet", "model.name"),
+        ("model.block=wide", "model.block"),
+        ("model.zero_padding=start", "model.zero_padding"),
+        ("model.subsample=max", "model.subsample"),
+        ("model.stride=1x1", "model.stride"),
+        ("model.init=xavier", "model.init"),
+        ("model.bn_group=0", "model.bn_group"),
+        ("model.dpth=3", "model.dpth"),
+        ("model.bn_group=many", "model.bn_group"),
         ("data.normalize=channels", "data.mean"),
-        ("data.mean=[0.5,0.5]", "TupleConfig"),
+        ("data.mean=[0.5,0.5]", "data.mean"),
         ("data.root=${oc.env:HOME}", "data.root"),
         ("execution.devices=3", "train.batch_size"),
         ("speed.limit=9", "speed"),
-        ("data.crop=64", "goes with the ImageNet runs"),
+        ("data.crop=64", "data.crop: there is no such key for data.name=cifar10"),
         ("train.lr_policy=plateau", "train.plateau_watch"),
         ("train=3", "section.key=value"),
         ("train.lr=[1", "flow sequence"),

@@ -355,7 +355,7 @@ def small() -> list[Path]:
 
 def config(run: str) -> Tree:
     net = {"depth": int(run.rpartition("-")[2]), "shortcut": "none" if "plain" in run else "A"}
-    return {"net": net, "train": {"iterations": 6400, "batch_size": 128}, "data": {"root": "$DATA"}}
+    return {"model": net, "train": {"iterations": 6400, "batch_size": 128}, "data": {"root": "$DATA"}}
 
 
 def table(path: Path) -> list[dict[str, float]]:
@@ -399,7 +399,7 @@ def test_publishing_carries_summary_and_provenance() -> None:
     assert (summary["test_error"], summary["eval/10-crop/top1_error"], summary["parameters"]) == (9.0, 7.5, 853018)
     (start,) = [record.run for record in found if record.HasField("run")][:1]
     shown = {item.key: json.loads(item.value_json) for item in start.config.update}
-    assert (shown["commit"], shown["net"]["depth"], shown["run"]) == ("f" * 40, 56, "cifar10-resnet-56")
+    assert (shown["commit"], shown["model"]["depth"], shown["run"]) == ("f" * 40, 56, "cifar10-resnet-56")
     assert shown["provenance"]["data"]["fingerprint"].startswith("sha256:")
     axes = {r.metric.glob_name: r.metric.step_metric for r in found if r.HasField("metric")}
     assert (axes["test/*"], axes["response/*"]) == ("iteration", "layer")

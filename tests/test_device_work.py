@@ -95,8 +95,8 @@ def step(config: Config, size: int = 32) -> Watch:
 NETS = [
     ("cifar10-plain-20", (), 32),
     ("cifar10-resnet-20", (), 32),
-    ("cifar10-resnet-20", ("net.zero_padding=both", "net.subsample=average"), 32),
-    ("cifar10-resnet-20", ("net.bn_group=4",), 32),
+    ("cifar10-resnet-20", ("model.zero_padding=both", "model.subsample=average"), 32),
+    ("cifar10-resnet-20", ("model.bn_group=4",), 32),
     ("cifar10-resnet-20", ("execution.recompute=true",), 32),
     ("cifar10-resnet-110", (), 32),
     ("imagenet-resnet-34-C", (), 64),

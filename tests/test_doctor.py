@@ -202,7 +202,7 @@ def test_runs_on_one_gpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> No
     from reproduce import needs
 
     def by_depth_and_batch(run: Any, precision: str) -> float:
-        return float(run.config.net.depth * run.config.train.batch_size / 20_000)
+        return float(run.config.model.depth * run.config.train.batch_size / 20_000)
 
     monkeypatch.setattr(needs, "step_gigabytes", by_depth_and_batch)
 

@@ -100,7 +100,7 @@ def launched(folder: Path, devices: int, *words: str, program: str = "reproduce"
 
 def test_one_process_and_two_compute_the_same_training_in_groups(tmp_path: Path) -> None:
     """BN over groups of four images: one process with two groups, two with one each; in float64 equal to rounding."""
-    words = ("net.bn_group=4", "train.lr=0.001")
+    words = ("model.bn_group=4", "train.lr=0.001")
     one = launched(tmp_path / "one", 1, *words, program="tests.in_double")
     two = launched(tmp_path / "two", 2, *words, program="tests.in_double")
     assert (one["provenance"]["processes"], two["provenance"]["processes"]) == (1, 2)

@@ -227,8 +227,8 @@ def test_every_variable_reaches_the_training(stages: Stages) -> None:
 
 @pytest.mark.parametrize("target", ["table6", "report", "check", "table2"])
 def test_another_recipe_is_rendered_from_its_own_folder(stages: Stages, target: str) -> None:
-    _, called = stages(target, "PRECISION=bf16", "SET=train.lr=0.05 net.stride=3x3")
-    recipe = "train.precision=bf16 train.lr=0.05 net.stride=3x3"
+    _, called = stages(target, "PRECISION=bf16", "SET=train.lr=0.05 model.stride=3x3")
+    recipe = "train.precision=bf16 train.lr=0.05 model.stride=3x3"
     assert [call for call in called if re.match(rf"reproduce profile-name .*--profile paper {re.escape(recipe)}", call)]
     assert called[-1].endswith("--profile paper+12345678")
     assert all(call.endswith(recipe) for call in called if call.startswith("reproduce train"))

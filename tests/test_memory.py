@@ -72,7 +72,7 @@ def test_a_copied_net_recomputes_its_own_blocks() -> None:
 
 
 def test_a_training_that_recomputes_gives_the_same_bits(tiny: Make) -> None:
-    words = ["net.depth=14", "train.warmup_lr=0.01"]
+    words = ["model.depth=14", "train.warmup_lr=0.01"]
     usual = tiny(overrides=words)
     expected = outcome(usual)
     forget(usual)

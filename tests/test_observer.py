@@ -30,7 +30,7 @@ def test_two_trainings_of_one_process_are_two_runs_with_their_curves(tiny: Make)
             "train",
         )
         config = {item.key: json.loads(item.value_json) for item in start.config.update}
-        assert config["net"]["depth"] == 8
+        assert config["model"]["depth"] == 8
         rows = [line.split(",") for line in (Path("results") / run.folder / "curve.csv").read_text().splitlines()[1:]]
         points = [
             (row["iteration"], row["train/error"], row["test/error"]) for row in history(folder) if "iteration" in row

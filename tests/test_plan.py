@@ -27,7 +27,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def finish(run: Run, hours: float, **changes: Any) -> None:
     """A finished training of another profile: ten times the iterations of the tiny run, 40 million multiply-adds."""
     origin = {"device": CPU, "precision": "fp32", "threads": 1, "processes": 1, "hours": hours}
-    origin |= {"config": {"train": {"batch_size": 8}, "data": {"crop": None}}}
+    origin |= {"config": {"train": {"batch_size": 8}, "data": {"name": "cifar10", "crop": None}}}
     result = {"run": run.name, "iterations": 120, "multiply_adds": 40_000_000, "provenance": origin | changes}
     path = Path("results/short") / run.name / f"seed-{len(list(Path('results').glob('*/*/*')))}" / "result.json"
     path.parent.mkdir(parents=True)

@@ -290,7 +290,7 @@ def test_the_side_is_part_of_the_recipe_and_the_place_is_not() -> None:
     assert "data.shards=$SHARDS" in placed.command()
     with pytest.raises(UserError, match="data.predecoded"):
         run("data.predecoded=8")
-    with pytest.raises(UserError, match="goes with the ImageNet runs"):
+    with pytest.raises(UserError, match="there is no such key"):
         resolve("cifar10-resnet-20", "paper", ["data.predecoded=480"])
 
 

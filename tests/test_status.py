@@ -130,9 +130,8 @@ def test_training_writes_what_status_reads(tiny: Any) -> None:
     assert progress["devices"] == 1
     assert progress["hours"] >= 0
     assert status.states([one])[0].word == "done"
-    bad = replace(
-        one, config=replace(one.config, data=replace(one.config.data, source="folder", root="nowhere")), name="x"
-    )
+    elsewhere = one.config.replaced({"data.source": "folder", "data.root": "nowhere"})
+    bad = replace(one, config=elsewhere, name="x")
     assert train_all([bad]) == 2
     assert status.states([bad])[0].word == "not run"  # bad input leaves nothing
     write(bad, "runs", "progress.json", PROGRESS | {"updated": 0.0})  # of a training that had begun it is told

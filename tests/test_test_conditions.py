@@ -130,7 +130,7 @@ def write_images(root: Path, grey: int) -> None:
 def test_a_test_on_other_images_than_the_trainings_lies_beside(tiny: Make, tmp_path: Path) -> None:
     write_images(tmp_path / "a", 0)
     write_images(tmp_path / "b", 100)
-    words = ["data.source=folder", "data.subset=0", "net.classes=2"]
+    words = ["data.source=folder", "data.subset=0", "model.classes=2"]
     assert main(["train", *CIFAR, *words, "data.root=a"]) == 0
     for root in ("a", "b"):
         assert main(["evaluate", *CIFAR, *words, f"data.root={root}"]) == 0

@@ -105,7 +105,7 @@ def test_a_run_leaves_its_result(tiny: Make) -> None:
     assert origin["recipe_hash"] == run.recipe_hash
     assert origin["data"]["fingerprint"].startswith("sha256:")
     assert origin["command"].startswith(
-        "python -m reproduce train cifar10-resnet-20 --profile smoke --seed 0 net.depth=8"
+        "python -m reproduce train cifar10-resnet-20 --profile smoke --seed 0 model.depth=8"
     )
     assert str(Path.home()) + "/" not in json.dumps(found)
     files = sorted(path.name for path in (Path("runs") / run.folder).iterdir())
@@ -153,16 +153,16 @@ def test_a_result_lists_every_start(tiny: Make, tmp_path: Path, monkeypatch: pyt
             key: origin[key] for key in ("device", "versions", "commit", "threads")
         }
         assert isinstance(one["dirty"], bool)
-    assert errors.count("batch normalisation over 4 images now, 8 before (net.bn_group=device)") == 1
+    assert errors.count("batch normalisation over 4 images now, 8 before (model.bn_group=device)") == 1
 
 
 def test_equal_groups_on_more_devices_are_no_change(
     tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = tiny(overrides=["net.bn_group=4"])
+    run = tiny(overrides=["model.bn_group=4"])
     break_at(monkeypatch, 6)
     assert train_all([run]) == 1
-    process = start(tmp_path, "net.bn_group=4", "execution.devices=2")
+    process = start(tmp_path, "model.bn_group=4", "execution.devices=2")
     errors = process.communicate(timeout=240)[1]
     assert process.returncode == 0, errors
     assert len(result(run)["provenance"]["starts"]) == 2
@@ -209,7 +209,7 @@ def test_what_is_done_is_skipped(tiny: Make, capsys: pytest.CaptureFixture[str])
 
 def below_any_error(run: Run) -> Run:
     """The same run with a warm-up that ends at its first window, even if no image of it was right."""
-    return replace(run, config=replace(run.config, train=replace(run.config.train, warmup_error=101.0)))
+    return replace(run, config=run.config.replaced({"train.warmup_error": 101.0}))
 
 
 def test_warm_up_ends_when_the_training_error_is_below_the_bar(tiny: Make) -> None:
@@ -419,7 +419,7 @@ def test_two_processes_compute_the_training_of_one(tmp_path: Path, figure: Figur
 
     In float64: six updates at this rate multiply its rounding, 1e-16, by far less than a million.
     """
-    words = ["net.bn_group=4", "train.lr=0.001", "train.iterations=6", "train.milestones=[]", "train.test_every=3"]
+    words = ["model.bn_group=4", "train.lr=0.001", "train.iterations=6", "train.milestones=[]", "train.test_every=3"]
     curves = []
     for devices in (1, 2):
         place = tmp_path / str(devices)

@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +62,7 @@ class BatchNorm(nn.BatchNorm2d):
         if not self.training or self.group is None:
             return self._normalise(x, self.momentum)
         if len(x) % self.group:
-            raise UserError(f"net.bn_group: {len(x)} images per device are no multiple of the group of {self.group}")
+            raise UserError(f"model.bn_group: {len(x)} images per device are no multiple of the group of {self.group}")
         groups = x.split(self.group)
         momenta = [self._momentum_of(k, len(groups)) for k in range(1, len(groups) + 1)]
         return torch.cat([self._normalise(*pair) for pair in zip(groups, momenta, strict=True)])
@@ -158,24 +157,19 @@ class Bottleneck(nn.Module):
 BLOCKS: dict[str, type[Basic] | type[Bottleneck]] = {"basic": Basic, "bottleneck": Bottleneck}
 
 
-def check(key: str, value: object, allowed: Collection[object]) -> None:
-    """UserError naming the key where the value is not one of those allowed."""
-    if value not in allowed:
-        raise UserError(f"{key}: {value} is not one of {', '.join(map(str, allowed))}")
-
-
 def family(stem: str, depth: int, block: str = "auto") -> tuple[str, tuple[int, ...]]:
     """(block, blocks per stage) of a depth: Table 1, or n = (depth - 2) / 6 (Sec. 4.2); UserError where none is."""
     if stem == "imagenet":
-        check("net.depth", depth, IMAGENET)
+        if depth not in IMAGENET:
+            raise UserError(f"model.depth: {depth} is not one of {', '.join(map(str, IMAGENET))} (Table 1)")
         kind, blocks = IMAGENET[depth]
         if block not in ("auto", kind):
-            raise UserError(f"net.block: {depth} layers are {kind} blocks (Table 1), not {block}")
+            raise UserError(f"model.block: {depth} layers are {kind} blocks (Table 1), not {block}")
         return kind, blocks
     kind = "basic" if block == "auto" else block
     n, rest = divmod(depth - 2, CIFAR_LAYERS[kind])
     if n < 1 or rest:
-        raise UserError(f"net.depth: {depth} is not {CIFAR_LAYERS[kind]}n + 2 with n = 1, 2, 3 ... ({kind} blocks)")
+        raise UserError(f"model.depth: {depth} is not {CIFAR_LAYERS[kind]}n + 2 with n = 1, 2, 3 ... ({kind} blocks)")
     return kind, (n, n, n)
 
 
@@ -234,15 +228,6 @@ def build(
     zero_padding (end, both) and subsample (stride, average: 2x2 mean): option A. stride (first-1x1, 3x3): bottlenecks.
     bn_group: images normalised together in training; None: all that the device holds. init: fan_in or fan_out.
     """
-    check("net.stem", stem, STEMS)
-    check("net.block", block, ("auto", *BLOCKS))
-    check("net.shortcut", shortcut, ("none", "A", "B", "C"))
-    check("net.zero_padding", zero_padding, ("end", "both"))
-    check("net.subsample", subsample, ("stride", "average"))
-    check("net.stride", stride, ("first-1x1", "3x3"))
-    check("net.init", init, ("fan_in", "fan_out"))
-    if bn_group is not None and bn_group < 1:
-        raise UserError(f"net.bn_group: {bn_group} is not a number of images")
     options = Options(shortcut, zero_padding, subsample, stride, bn_group)
     with torch.random.fork_rng(devices=[]):  # torch's own initial weights, replaced below, would move the global stream
         net = nn.Sequential(make_layers(stem, depth, block, classes, options))

@@ -9,15 +9,15 @@ from reproduce.verbs.selection import emit, selected, words
 def runs(args: argparse.Namespace) -> int:
     from reproduce import config
 
-    if args.recipe not in (None, "cifar10", "imagenet"):
-        raise UserError(f"runs: {args.recipe} is not one of cifar10, imagenet")
+    if args.recipe not in (None, *config.recipes()):
+        raise UserError(f"runs: {args.recipe} is not one of {', '.join(config.recipes())}")
     print("\n".join(name for name in config.runs() if args.recipe in (None, config.recipe_of(name))))
     return 0
 
 
 def describe(args: argparse.Namespace) -> int:
     from reproduce import count
-    from reproduce.build import build_net, image_size
+    from reproduce.build import build_net
     from reproduce.schema import flatten
 
     for run in selected(args, all_seeds=False):
@@ -25,7 +25,7 @@ def describe(args: argparse.Namespace) -> int:
         facts = {
             "layers": count.layers(net),
             "parameters": count.parameters(net),
-            "multiply_adds": count.multiply_adds(net, image_size(run.config)),
+            "multiply_adds": count.multiply_adds(net, run.config.data.paper_size),
         }
         sizes = f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds"
         text = f"{run.name}: {facts['layers']} layers, {sizes}"
@@ -45,6 +45,6 @@ def profile_name(args: argparse.Namespace) -> int:
     from reproduce import config
 
     names, overrides = words(args)
-    recipe = config.recipe_of(names[0]) if names else "cifar10"
+    recipe = config.recipe_of(names[0]) if names else None
     print(config.profile_name(args.profile, overrides, recipe))
     return 0

@@ -42,14 +42,14 @@ def ensemble(args: argparse.Namespace) -> int:
 def published(args: argparse.Namespace) -> int:
     from reproduce import config
     from reproduce.evaluate import launch
-    from reproduce.torchvision_weights import WEIGHTS, config_run, evaluate_published
+    from reproduce.torchvision_weights import RUN, WEIGHTS, config_run, evaluate_published
 
     names, overrides = words(args)
     models = names or list(WEIGHTS)
     for model in models:
         if model not in WEIGHTS:
             raise UserError(f"published: {model} is not one of {', '.join(WEIGHTS)}")
-    profile = config.profile_name(args.profile, overrides, "imagenet")
+    profile = config.profile_name(args.profile, overrides, config.recipe_of(RUN))
     runs = [config_run(WEIGHTS[model], args.profile, tuple(overrides)) for model in models]
     fabric = launch(runs[0].config)
     for model, run in zip(models, runs, strict=True):

@@ -65,7 +65,7 @@ def _runs_of(profile: str) -> list[str]:
     from reproduce import config
 
     made: dict[str, bool] = {}
-    for recipe in dict.fromkeys(map(config.recipe_of, config.runs())):
+    for recipe in config.recipes():
         try:
             made[recipe] = bool(config.profile_layer(profile, recipe))
         except UserError:

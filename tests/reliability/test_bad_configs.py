@@ -83,24 +83,24 @@ FILES: dict[str, tuple[str, bytes | None]] = {  # name -> file and its content (
     "no runs file": (RUNS, None),
     "run of null": (RUNS, run_entry("null")),
     "run of a word": (RUNS, run_entry("cifar10")),
-    "run without recipe": (RUNS, run_entry("{net: {depth: 20, shortcut: A}}")),
-    "run of a strange recipe": (RUNS, run_entry("{recipe: ../secret, net: {depth: 20, shortcut: A}}")),
-    "run of a listed recipe": (RUNS, run_entry("{recipe: [cifar10], net: {depth: 20, shortcut: A}}")),
-    "seeds of a word": (RUNS, run_entry("{recipe: cifar10, net: {depth: 20, shortcut: A}, seeds: many}")),
-    "length of a word": (RUNS, run_entry("{recipe: cifar10, net: {depth: 20, shortcut: A}, length: long}")),
+    "run without recipe": (RUNS, run_entry("{model: {depth: 20, shortcut: A}}")),
+    "run of a strange recipe": (RUNS, run_entry("{recipe: ../secret, model: {depth: 20, shortcut: A}}")),
+    "run of a listed recipe": (RUNS, run_entry("{recipe: [cifar10], model: {depth: 20, shortcut: A}}")),
+    "seeds of a word": (RUNS, run_entry("{recipe: cifar10, model: {depth: 20, shortcut: A}, seeds: many}")),
+    "length of a word": (RUNS, run_entry("{recipe: cifar10, model: {depth: 20, shortcut: A}, length: long}")),
     "run with an unknown part": (RUNS, run_entry("{recipe: cifar10, nets: {depth: 20}}")),
 }
 WORDS = {
-    "depth 21": "net.depth=21",
+    "depth 21": "model.depth=21",
     "no such folder": "data.source=folder",
     "devices": "execution.devices=3",
     "secret": "data.root=${oc.env:WANDB_API_KEY}",
     "line feed": "train.lr=1\n2",
     "nothing": "train.lr=",
     "a tree": "train.lr={a: 1}",
-    "an import": "net.stem=!!python/name:os.system",
+    "an import": "model.name=!!python/name:os.system",
     "gpu": "execution.accelerator=tpu",
-    "group": "net.bn_group=3",
+    "group": "model.bn_group=3",
     "subset": "data.subset=-1",
     "validation": "data.validation=999999",
 }
@@ -163,7 +163,7 @@ LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["${x}", "???"])
 )
 VALUES = st.recursive(LEAVES, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=5), v, max_size=3))
-PARTS = st.sampled_from(["net", "data", "train", "eval", "execution", "more"])
+PARTS = st.sampled_from(["model", "data", "train", "eval", "execution", "more"])
 KEYS = st.sampled_from(["depth", "lr", "milestones", "bn_group", "mean", "root", "wandb", "iterations", "batch_size"])
 TREES = st.dictionaries(PARTS, VALUES | st.dictionaries(KEYS | st.text(max_size=5), VALUES, max_size=3), max_size=3)
 
@@ -195,6 +195,6 @@ ORIGINAL: dict[str, bytes] = {}
 
 
 @FUZZ
-@given(key=st.sampled_from(["train.lr", "net.bn_group", "train.milestones", "data.mean", "x.y", "."]), text=st.text())
+@given(key=st.sampled_from(["train.lr", "model.bn_group", "train.milestones", "data.mean", "x.y", "."]), text=st.text())
 def test_any_override_is_taken_or_refused_in_one_line(key: str, text: str) -> None:
     takes_or_refuses_in_one_line([f"{key}={text}"])

@@ -16,8 +16,9 @@ from tests.conftest import TINY
 from tests.figures import Figure
 
 pytestmark = pytest.mark.reliability
-CIFAR = ["train", "cifar10-resnet-20", "--profile", "smoke", *TINY[1:], "net.depth=8", "net.classes=2", "data.subset=0"]
-IMAGENET = ["train", "imagenet-resnet-18-A", "--profile", "smoke", "net.classes=2", "data.subset=0"]
+TWO = ["model.classes=2", "data.subset=0"]
+CIFAR = ["train", "cifar10-resnet-20", "--profile", "smoke", *TINY[1:], "model.depth=8", *TWO]
+IMAGENET = ["train", "imagenet-resnet-18-A", "--profile", "smoke", *TWO]
 
 
 def picture(side: int = 32, mode: str = "RGB", kind: str = "PNG", **options: object) -> bytes:

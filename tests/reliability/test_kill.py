@@ -12,7 +12,7 @@ from tests.figures import Figure
 from tests.reliability.trainings import WORDS, Training, kill_until_done, seconds_of
 
 pytestmark = pytest.mark.reliability
-TWO = (*WORDS, "net.bn_group=4")
+TWO = (*WORDS, "model.bn_group=4")
 
 
 def survive(

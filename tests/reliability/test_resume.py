@@ -89,7 +89,7 @@ def test_threads_change_rounding_only(tmp_path: Path, figure: Figure) -> None:
 
 def test_an_empty_share_of_a_test_set_hangs_nobody(tmp_path: Path, figure: Figure) -> None:
     """One image held out, two processes: the second has none of it."""
-    training = Training(tmp_path / "run", (*WORDS, "net.bn_group=4", "data.validation=1"), processes=2)
+    training = Training(tmp_path / "run", (*WORDS, "model.bn_group=4", "data.validation=1"), processes=2)
     began = time.monotonic()
     assert training.run() == [0, 0], training.said()
     seconds = time.monotonic() - began
