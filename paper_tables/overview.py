@@ -8,7 +8,7 @@ from collections import Counter
 
 from paper_tables.claims import judge_claims
 from paper_tables.commands import overrides, state_of
-from paper_tables.headline import caveat, conditions_of_all, seen_text
+from paper_tables.headline import NAMES, caveat, conditions_of_all
 from paper_tables.measure import Conditions, Judgement, conditions_of, judge, ours_text
 from paper_tables.registry import Artefact, Registry
 from paper_tables.results import Results
@@ -42,12 +42,13 @@ def _measured_so_far(results: Results, registry: Registry) -> str:
     seen = conditions_of_all(results, registry)
     if not seen:
         return f"Nothing has been run yet in profile `{results.profile}`."
-    return f"Measured so far: {seen_text(seen)} (profile `{results.profile}`). {caveat(seen, results.profile)}".rstrip()
+    measured = "; ".join(f"{NAMES[recipe]}, {conditions}" for recipe, conditions in seen.items())
+    return f"Measured so far: {measured} (profile `{results.profile}`). {caveat(seen, results.profile)}".rstrip()
 
 
 def _picture(artefact: Artefact, results: Results) -> str:
-    path = f"report/{results.profile}/figures/{artefact.name}.svg"
-    return f"![{artefact.title}: ours; hollow marks are the paper's end points]({path})"
+    picture = f"![{artefact.title}, ours](report/{results.profile}/figures/{artefact.name}.svg)"
+    return f"{picture}\n\n*{artefact.title}, ours. Hollow marks: where the paper's curves end, read off its figure.*"
 
 
 def _page(artefact: Artefact, results: Results) -> str:
