@@ -5,26 +5,17 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 ##= PROFILE    paper (default), short, folder, short-folder, demo, smoke: a file of configs/profiles/
-##= GPUS       devices per run; NODES machines per run; JOBS runs side by side, dealt over the GPUs
-##= SEEDS      seeds per run, 0..SEEDS-1 (default: as many as the paper ran)
-##= DATA       where the data is (sets data.root, nothing else)
+##= DATA       folder of the data
+##= SEEDS      seeds per run, 0 to SEEDS-1 (default: as many as the paper ran)
+##= GPUS       devices per run; NODES machines per run; JOBS runs at the same time, distributed over the GPUs
 ##= PRECISION  fp32, tf32, bf16; results then have a folder of their own, <profile>+<hash>
-##= SET        further key=value overrides, as of the configuration in configs/; tests under another eval.* are kept beside the others
+##= SET        further key=value of the configuration: SET="net.bn_group=64"
+##= WEIGHTS    table3, table4: torchvision, or the folder of its files: evaluates them instead of training
 ##= WANDB      disabled (default), offline, online
-##= WANDB_ENTITY, WANDB_PROJECT  where at W&B (default: your own account, deep-residual-learning)
-##= WEIGHTS    table3, table4: torchvision (downloaded), or the folder of its files: evaluates them instead of training
-##= BN         recomputed: test also with BN statistics averaged over training images afterwards, as the authors did
-##= SLURM      1: submit each missing training as a SLURM job, and end; again without it to evaluate and render
-##= PARTITION  of the cluster (default: its own); HOURS per start (24); CPUS per GPU (8); SLURM_ARGS="account=lab mem=256G"
-##= FOR        table6, fig1, ...: `make doctor FOR=table6` also looks for the disk and memory that it takes
-##= PALETTE    colours of the figures: safe (told apart with any colour vision), paper (those of the paper)
-##= RUNS       compare: run ids of PROFILE; or A and B, two sets of results
+##= SLURM      1: each missing training as a SLURM job (PARTITION, HOURS, CPUS, SLURM_ARGS: docs/slurm.md)
 ##= DRY_RUN    1: print runs, hours and disk, train nothing
-##= TARS       folder of ImageNet's archives (imagenet-prepare); LABELS a list instead of the devkit; MD5=1 checks them
-##= SIDE       imagenet-shards: largest shorter side kept (480); train from them by SET=data.predecoded=480
-##= SHARDS     where they lie (default: shards-<SIDE> in DATA; sets data.shards, nothing else)
-##= DECODE     1: check-data decodes every image and reads every shard; IMAGES folder or tar of images for bench-data
 ##= PYTHON     the interpreter (default: the active environment, else .venv, made where there is none)
+##= The other variables: docs/running.md
 PROFILE ?= paper
 
 # ---- The environment: an active one is used as it is; else .venv is made, and completed again when what belongs in it changes. ----
@@ -110,34 +101,31 @@ endef
 ##@ Start here
 help:                ## This list
 	@awk '/^##@ / { print (n++ ? "\n" : "") substr($$0, 5) } /^##= / { variables = variables "\n  " substr($$0, 5) } \
-	  /^[a-z][a-z0-9-]*:.*## / { split($$0, part, /:.*## /); printf "  %-19s %s\n", part[1], part[2] } \
+	  /^[a-z][a-z0-9 -]*:.*## / { split($$0, part, /:.*## /); gsub(/ /, ", ", part[1]); printf "  %-24s %s\n", part[1], part[2] } \
 	  END { print "\nVariables (make TARGET NAME=value ...)" variables }' $(firstword $(MAKEFILE_LIST))
-demo:                ## Plain and residual nets of 20 and 56 layers on embedded images, and the report: minutes on two cores
+demo:                ## Nets of 20 and 56 layers on embedded images, and the report: a minute or two on two cores
 doctor: $(INSTALLED) ## Is this machine fit for training? One line per finding
 	@$(if $(FOR),runs=$$($(PAPER) runs $(FOR)) || exit; $(REPRODUCE) doctor $$runs $(OPTIONS),$(REPRODUCE) doctor)
 
 ##@ CIFAR-10: train what is missing, then render
 table6:              ## Table 6: test error, 20 to 1202 layers
-fig1-cifar:          ## Figure 1: plain nets of 20 and 56 layers
-fig6-cifar:          ## Figure 6: training and test curves of all nets
-fig7-cifar:          ## Figure 7: standard deviations of the layer responses
-fig1:                ## The same as fig1-cifar
-fig6:                ## The same as fig6-cifar
-fig7:                ## The same as fig7-cifar
+fig1-cifar fig1:     ## Figure 1: plain nets of 20 and 56 layers
+fig6-cifar fig6:     ## Figure 6: training and test curves of all nets
+fig7-cifar fig7:     ## Figure 7: standard deviations of the layer responses
 footnotes-cifar:     ## Footnote 5 (a claim): ResNet-110 without warm-up
 
 ##@ ImageNet: the data
 imagenet-prepare: $(INSTALLED) ## Official archives in TARS -> train/ and val/ in DATA; continues what was begun
 	@$(REPRODUCE) prepare-imagenet $(if $(DATA),--root $(call quoted,$(DATA))) $(if $(TARS),--tars $(call quoted,$(TARS))) \
 	  $(if $(LABELS),--labels $(call quoted,$(LABELS))) $(if $(filter-out 0,$(MD5)),--md5)
-imagenet-shards: $(INSTALLED) ## Training images of DATA decoded once -> SHARDS, with shorter sides of at most SIDE; continues what was begun
+imagenet-shards: $(INSTALLED) ## Training images of DATA decoded once -> SHARDS; continues what was begun
 	@$(REPRODUCE) imagenet-shards $(if $(DATA),--root $(call quoted,$(DATA))) $(if $(SIDE),--side $(SIDE)) $(if $(SHARDS),--shards $(call quoted,$(SHARDS)))
-check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? With DECODE=1 every image is decoded; with SIDE or SHARDS its shards too
+check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? DECODE=1 decodes every image
 	@$(REPRODUCE) check-data $(if $(DATA),--root $(call quoted,$(DATA))) $(if $(filter-out 0,$(DECODE)),--decode) \
 	  $(if $(SIDE),--side $(SIDE)) $(if $(SHARDS),--shards $(call quoted,$(SHARDS)))
-bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, from files and shards, against torchvision's pipeline
+bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, against torchvision's pipeline
 	@$(REPRODUCE) bench-data $(if $(IMAGES),--images $(call quoted,$(IMAGES))) && $(PAPER) speed loader
-bench-imagenet: $(INSTALLED) ## Images per second of ImageNet training, from memory beside a bare loop and through the loader
+bench-imagenet: $(INSTALLED) ## Images per second of ImageNet training
 	@$(REPRODUCE) bench-imagenet $(if $(DATA),--root $(call quoted,$(DATA))) && $(PAPER) speed imagenet
 
 ##@ ImageNet: train what is missing, evaluate, then render
@@ -145,46 +133,38 @@ table2:              ## Table 2: plain nets and ResNets of 18 and 34 layers, 10-
 table3:              ## Table 3: shortcut options A, B, C, and 50 to 152 layers, 10-crop
 table4:              ## Table 4: single models, fully convolutional at five scales
 table5:              ## Table 5: the nets of Table 4 as an ensemble, on the validation set
-fig4-imagenet:       ## Figure 4: training and validation curves, 18 and 34 layers
-fig4:                ## The same as fig4-imagenet
-footnotes-imagenet:  ## Footnotes 3 and 4 (claims): plain-34 at three times the length, the plain net of 50 layers
+fig4-imagenet fig4:  ## Figure 4: training and validation curves, 18 and 34 layers
+footnotes-imagenet:  ## Footnotes 3 and 4 (claims): plain-34 three times as long, plain-50
 
 ##@ No training: counted and drawn from the nets
 table1:              ## Table 1: architectures for ImageNet
 fig2:                ## Figure 2: the building block
-fig3-architectures:  ## Figure 3: VGG-19, plain-34, ResNet-34
+fig3-architectures fig3: ## Figure 3: VGG-19, plain-34, ResNet-34
 fig5:                ## Figure 5: the bottleneck block
-fig3:                ## The same as fig3-architectures
 
 ##@ Out of scope: the paper's values, and why ours are not run
-table7:              ## Table 7: detection, PASCAL VOC
-table8:              ## Table 8: detection, COCO
-table9:              ## Table 9: detection, COCO, improvements
-table10:             ## Table 10: detection, PASCAL VOC 2007 per class
-table11:             ## Table 11: detection, PASCAL VOC 2012 per class
-table12:             ## Table 12: detection, ImageNet DET
-table13:             ## Table 13: localization, ImageNet
-table14:             ## Table 14: localization, other methods
+table7 table8 table9 table10 table11 table12: ## Detection: PASCAL VOC, COCO, ImageNet DET
+table13 table14:     ## Localization: ImageNet
 
 ##@ Look (trains nothing)
 report: $(INSTALLED) ## Every table and figure of PROFILE, from results/
 	@$(call render,all)
 check: $(INSTALLED)  ## Measured against the paper, within tolerance, and every claim; fails where one fails
 	@folder=$(FOLDER) || exit; $(PAPER) check --profile "$$folder"
-compare: $(INSTALLED) ## RUNS="a b" of PROFILE, or A=results/short B=results/paper: errors, curves, configuration side by side
+compare: $(INSTALLED) ## Runs beside each other: RUNS="a b" of PROFILE, or A=results/short B=results/paper
 	@$(if $(RUNS),folder=$(FOLDER) || exit; $(PAPER) compare $(RUNS) --profile "$$folder",$(if $(and $(A),$(B)),$(PAPER) compare $(call quoted,$(A)) $(call quoted,$(B)), \
 	  echo 'compare: name RUNS="a b", or A=results/short B=results/paper' >&2; exit 2))$(PAINT)
-plan: $(INSTALLED)   ## What all trainings of the paper would take: runs, hours, disk
+plan: $(INSTALLED)   ## What all trainings of the paper would take: hours, disk
 	@runs=$$($(REPRODUCE) runs) || exit; $(REPRODUCE) plan $$runs $(OPTIONS)
 status: $(INSTALLED) ## How far the runs of PROFILE are
 	@$(REPRODUCE) status $(OPTIONS)
 
 ##@ Weights & Biases (trains nothing)
-dashboard: $(INSTALLED) ## One view per table and figure and one report, made or refreshed; with DRY_RUN=1 only as files
+dashboard: $(INSTALLED) ## One view per table and figure, one report; DRY_RUN=1: only as files
 	@folder=$(FOLDER) || exit; $(PAPER) artefacts --profile "$$folder" && \
 	$(REPRODUCE) dashboard $(OPTIONS) --artefacts "report/$$folder/artefacts.json" \
 	  $(if $(filter-out 0,$(DRY_RUN)),--out "report/$$folder/wandb")
-wandb-publish: $(INSTALLED) ## Results that exist as files -> runs, nothing twice; with WANDB=offline for `wandb sync`
+wandb-publish: $(INSTALLED) ## Results that exist as files -> W&B runs, nothing twice
 	@folder=$(FOLDER) || exit; $(REPRODUCE) wandb-publish --profile "$$folder" $(if $(WANDB),--wandb $(WANDB))
 
 ##@ Develop
@@ -197,7 +177,7 @@ test: $(INSTALLED)   ## Lint, types, tests
 	$(PYTHON) -m pytest -m "not slow" $(SHARED)
 test-all: $(INSTALLED) ## Every test of the CPU, the slow ones too
 	$(PYTHON) -m pytest $(SHARED)
-test-gpu: $(INSTALLED) ## What only a CUDA device can show: the same draws there, the captured step, memory
+test-gpu: $(INSTALLED) ## What only a CUDA device can show
 	$(PYTHON) -m pytest -m gpu
 test-reliability: $(INSTALLED) ## Interruptions, full disks, bad input: figures reached and demanded
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} RELIABILITY=record $(PYTHON) -m pytest -m reliability $(SHARED)
@@ -206,9 +186,9 @@ architectures: $(INSTALLED) ## Count the nets layer by layer again: results/arch
 	@$(REPRODUCE) architectures
 bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
 	@$(REPRODUCE) bench && $(PAPER) speed step
-bench-options: $(INSTALLED) ## Speed of a step in several ways to execute it: precision, memory layout, compiled, captured, threads
+bench-options: $(INSTALLED) ## Speed of a step by precision, memory layout, compilation, CUDA graph, threads
 	@$(REPRODUCE) bench-options && $(PAPER) speed options
-bench-jobs: $(INSTALLED) ## Speed of JOBS: several trainings side by side on one device, against one alone
+bench-jobs: $(INSTALLED) ## Speed of several trainings at the same time on one device
 	@$(REPRODUCE) bench-jobs && $(PAPER) speed jobs
 bench-report: $(INSTALLED) ## Seconds that the whole report of PROFILE takes, imports and rendering
 	@$(PAPER) bench --profile $(PROFILE) && $(PAPER) speed report

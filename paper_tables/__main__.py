@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="measured against paper, and every claim; exit 1 where one fails")
     headline = verbs.add_parser("headline", help="the headline as Markdown")
     readme = verbs.add_parser(
-        "readme", help="put headline, benchmarks and reliability between the markers of a Markdown file"
+        "readme", help="put overview, benchmarks and reliability between the markers of a Markdown file"
     )
     readme.add_argument("file", type=Path)
     readme.add_argument("--check", action="store_true", help="change nothing; exit 1 where the file is stale")
@@ -170,10 +170,10 @@ def _headline(options: argparse.Namespace) -> int:
 
 
 def _readme(options: argparse.Namespace) -> int:
-    from paper_tables import headline, reliability, speed
+    from paper_tables import headline, overview, reliability, speed
     from paper_tables.markdown import update_readme
 
-    blocks = {headline.MARKERS: headline.headline(_evidence(options))}
+    blocks = {headline.MARKERS: overview.overview(_evidence(options))}
     blocks |= {part.MARKERS: part.block(options.results) for part in (speed, reliability)}
     fresh = update_readme(options.file, blocks, options.check)
     if options.check and not fresh:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from paper_tables import claims, headline, measure, paper, tables
+from paper_tables import claims, headline, measure, overview, paper, tables
 from paper_tables.__main__ import main
 from paper_tables.comparison import points_in_common
 from paper_tables.paper import Cell
@@ -119,7 +119,7 @@ def test_every_artefact_is_a_make_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for artefact in PAPER.artefacts.values():
         for target in (artefact.name, artefact.target):
-            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+            assert re.search(rf"^(?:[a-z0-9-]+ )*{target}(?: [a-z0-9-]+)*:", makefile, re.MULTILINE), target
 
 
 # ---- The command line ----
@@ -609,6 +609,15 @@ def test_the_readme_block_is_replaced_and_checked(full: Path, tmp_path: Path) ->
     text = readme.read_text()
     assert text.startswith("before\n<!-- headline:begin -->\n")
     assert text.endswith("<!-- headline:end -->\nafter\n")
+    row = "| [Table 6](report/paper/REPORT.md#table-6) | Error on the CIFAR-10 test set | "
+    row += "measured; 6 of 6 numbers within tolerance | the paper's | "
+    row += "ResNet-1202, test: 7.95 (paper: 7.93) | `make table6` |"
+    assert row in text.splitlines()
+
+
+def test_headline_puts_ours_beside_the_papers(full: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["headline", "--profile", "paper", "--results", str(full)]) == 0
+    text = capsys.readouterr().out
     assert "| ResNet-110 | 6.43 (6.61 ± 0.16) | 6.43 best (6.62 ± 0.14, n = 5) | +0.01 | within 0.50 |" in text
     assert "| plain-56 | 5.85 ± 0.3 | 5.80 | 13.3 ± 0.1 | 13.30 |" in text
 
@@ -652,10 +661,25 @@ def test_seeds_whose_batch_normalisation_differs_are_not_one_number(tmp_path: Pa
     assert measure.conditions_of(seeds[1:], PAPER).mixed == []  # 64 on each of two devices is groups of 64
 
 
-def test_the_readmes_headline_is_what_the_committed_results_say() -> None:
-    root = Path(__file__).resolve().parent.parent
-    arguments = ["--profile", "short-folder+6b3c7458", "--results", str(root / "results"), "--check"]
-    assert main(["readme", str(root / "README.md"), *arguments]) == 0
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md", "docs/reliability.md"])
+def test_what_is_generated_is_what_the_committed_results_say(page: str) -> None:
+    arguments = ["--profile", "short-folder+6b3c7458", "--results", str(ROOT / "results"), "--check"]
+    assert main(["readme", str(ROOT / page), *arguments]) == 0
+
+
+def test_the_overview_has_a_row_for_every_table_and_figure(full: Path) -> None:
+    rows = [line for line in overview.overview(evidence(full)).splitlines() if line.startswith("| [")]
+    assert [row.split("]")[0][3:] for row in rows] == [artefact.title for artefact in PAPER.artefacts.values()]
+    assert all(f"`make {artefact.target}`" in row for row, artefact in zip(rows, PAPER.artefacts.values(), strict=True))
+
+
+def test_the_overview_says_how_to_get_the_same_conditions(full: Path, tmp_path: Path) -> None:
+    assert "PROFILE=" not in overview.overview(evidence(full))
+    assert "`make TARGET PROFILE=demo`" in overview.overview(evidence(full, "demo"))
+    (tmp_path / "results").mkdir()
+    text = overview.overview(evidence(tmp_path / "results", "short"))
+    assert "Nothing has been run yet in profile `short`." in text
+    assert "| not run |  |  | `make table6` |" in text
 
 
 # ---- What a cell knows ----

@@ -1,6 +1,6 @@
 """The figures that the tests of reliability reach, beside those demanded: a table at the end of pytest's output.
 
-`make test-reliability` also has it written to results/bench/reliability.json (RELIABILITY=record), for the README.
+`make test-reliability` (RELIABILITY=record) also writes it to results/bench/reliability.json, for docs/reliability.md.
 
 A test records one with the fixture `figure`; conftest.py takes both names from here.
 """
