@@ -43,7 +43,8 @@ def _measured_so_far(evidence: Evidence) -> str:
     if not seen:
         return f"Nothing has been run yet in profile `{evidence.results.profile}`."
     measured = "; ".join(f"{name}, {conditions}" for name, conditions in seen.items())
-    return f"Measured so far: {measured} (profile `{evidence.results.profile}`). {caveat(seen, evidence.results.profile)}".rstrip()
+    profile = evidence.results.profile
+    return f"Measured so far: {measured} (profile `{profile}`). {caveat(seen, profile)}".rstrip()
 
 
 def _picture(artefact: Artefact, evidence: Evidence) -> str:
