@@ -266,3 +266,12 @@ def test_a_plateau_is_what_torchs_scheduler_takes_for_one() -> None:
 def test_unknown_names_are_one_line(name: str, profile: str, word: str) -> None:
     with pytest.raises(UserError, match=word):
         resolve(name, profile)
+
+
+def test_only_the_demo_shrinks_its_images() -> None:
+    sizes = {profile: resolve("cifar10-resnet-20", profile).config.data.size for profile in ("demo", "paper", "smoke")}
+    assert sizes == {"demo": 16, "paper": 32, "smoke": 32}
+    with pytest.raises(UserError, match="data.side: 12 should be 8 or 16"):
+        resolve("cifar10-resnet-20", "demo", ["data.side=12"])
+    with pytest.raises(UserError, match="data.side: there is no such key for data.name=imagenet"):
+        resolve("imagenet-resnet-50", "paper", ["data.side=16"])

@@ -214,6 +214,26 @@ def test_a_training_batch_from_its_definition(monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(y, data.train_labels[index])
 
 
+def test_shrunk_images_are_means_over_squares_of_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = random_images(50)
+    data = module(images, monkeypatch, side=16)
+    square = images.test_images[0, 1, 4:6, 10:12].double()
+    assert int(data.test_images[0, 1, 2, 5]) == int(square.mean() + 0.5)
+    x, _ = data.train_batch(3)
+    assert x.shape == (8, 3, 16, 16)
+    assert data.description == "random images, shrunk to 16x16 pixels"
+    assert data.fingerprint != module(images, monkeypatch).fingerprint
+
+
+def test_shrunk_images_are_padded_in_proportion() -> None:
+    row, column, _ = draw(0, torch.arange(100)[:, None], torch.arange(50), side=16)
+    assert [int(part) for part in (row.min(), row.max(), column.min(), column.max())] == [0, 4, 0, 4]
+    image = torch.arange(1.0, 257.0).view(1, 1, 16, 16)
+    moved = crop_flip(image, *(torch.tensor([k]) for k in (0, 4)), torch.tensor([False]))
+    assert torch.equal(moved[0, 0, 2:, :-2], image[0, 0, :-2, 2:])
+    assert moved[0, 0, :2].abs().sum() == moved[0, 0, :, -2:].abs().sum() == 0
+
+
 def test_channels_last_changes_the_layout_only(monkeypatch: pytest.MonkeyPatch) -> None:
     x, _ = module(random_images(50), monkeypatch).train_batch(3)
     assert x.is_contiguous()
