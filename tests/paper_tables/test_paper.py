@@ -80,7 +80,7 @@ def test_every_artefact_is_a_make_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for artefact in PAPER.artefacts.values():
         for target in (artefact.name, artefact.target):
-            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+            assert re.search(rf"^(?:[a-z0-9-]+ )*{target}(?: [a-z0-9-]+)*:", makefile, re.MULTILINE), target
 
 
 def test_every_paper_of_the_folder_loads() -> None:
