@@ -229,7 +229,7 @@ def test_shrunk_images_are_padded_in_proportion() -> None:
     row, column, _ = draw(0, torch.arange(100)[:, None], torch.arange(50), side=16)
     assert [int(part) for part in (row.min(), row.max(), column.min(), column.max())] == [0, 4, 0, 4]
     image = torch.arange(1.0, 257.0).view(1, 1, 16, 16)
-    moved = crop_flip(image, *(torch.tensor([k]) for k in (0, 4)), torch.tensor([False]))
+    moved = crop_flip(image, torch.tensor([0]), torch.tensor([4]), torch.tensor([False]))
     assert torch.equal(moved[0, 0, 2:, :-2], image[0, 0, :-2, 2:])
     assert moved[0, 0, :2].abs().sum() == moved[0, 0, :, -2:].abs().sum() == 0
 
@@ -454,7 +454,8 @@ def test_under_the_trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     )
     trainer.fit(model, datamodule=data)
     assert len(model.train_batches) == 5
-    for i, (x, y) in enumerate(model.train_batches, start=1):
+    for i, (iteration, (x, y)) in enumerate(model.train_batches, start=1):
+        assert iteration == i
         assert torch.equal(x, data.train_batch(i)[0])
         assert torch.equal(y, data.train_batch(i)[1])
     assert torch.equal(torch.cat(model.test_labels), data.test_labels)
