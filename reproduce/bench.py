@@ -33,10 +33,11 @@ from reproduce.build import (
     device_of,
     set_threads,
 )
-from reproduce.classifier import SGD, Batch, Classifier
 from reproduce.config import Config, resolve
 from reproduce.count import multiply_adds
 from reproduce.data.cifar10 import Cifar10
+from reproduce.module import Batch, IterationModule
+from reproduce.optimizer import SGD
 from reproduce.precision import autocast, computed, has_bf16, set_precision
 from reproduce.record import say, write_bench
 from reproduce.step import CAPTURES, CapturedStep, EagerStep, Step
@@ -115,7 +116,7 @@ class Turns(Callback):
         self._began = clock(self.device)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, IterationModule)
         if pl_module.iteration % self.steps:
             return
         self._note("ours", self._began, self.steps)

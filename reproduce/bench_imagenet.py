@@ -12,13 +12,13 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
 
 from reproduce.bench import Turns, bare_loop, clock, fit, only_steps
 from reproduce.build import build_data, device_of, set_threads
-from reproduce.classifier import Classifier
 from reproduce.config import Config, resolve
 from reproduce.data.imagenet import ImageNet
+from reproduce.data.shares import Share
+from reproduce.module import IterationModule
 from reproduce.precision import computed, set_precision
 from reproduce.record import say, write_bench
 from reproduce.torchvision_weights import MEAN, STD
@@ -33,11 +33,11 @@ TRIED = ("imagenet-resnet-18-A", 8, 8, SMALL)  # on a CPU, views of 64 pixels: s
 class FromMemory(ImageNet):
     """Every iteration is the first one's share, decoded once; pinned, where there is a GPU, as a loader would."""
 
-    def share(self, rank: int, world: int) -> Callable[[int], tuple[Tensor, Tensor, Tensor]]:  # type: ignore[override]
+    def share(self, rank: int, world: int) -> Callable[[int], Share]:  # type: ignore[override]
         if not hasattr(self, "_kept"):
-            x, *others = super().share(rank, world)(0)
-            self._kept = (x.pin_memory() if torch.cuda.is_available() else x, *others)
-        return lambda iteration: self._kept
+            x, labels, colour, _ = super().share(rank, world)(0)
+            self._kept = x.pin_memory() if torch.cuda.is_available() else x, labels, colour
+        return lambda iteration: (*self._kept, iteration)
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Clock(Callback):
     _last: float = 0.0
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, IterationModule)
         if pl_module.iteration % self.steps:
             return
         now = clock(self.device)

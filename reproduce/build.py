@@ -21,13 +21,14 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
-from reproduce.classifier import SGD, Classifier
+from reproduce.classifier import Classifier
 from reproduce.config import Config
 from reproduce.data.cifar10 import Cifar10
 from reproduce.data.imagenet import ImageNet
 from reproduce.errors import UserError
 from reproduce.nets import residual
 from reproduce.nets.recompute import recomputed
+from reproduce.optimizer import SGD
 from reproduce.precision import computed
 from reproduce.record import RUNS, cores
 from reproduce.schedule import Plateau, Schedule

@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from reproduce import checkpoint
-from reproduce.classifier import Classifier
 from reproduce.errors import UserError
+from reproduce.module import IterationModule
 from reproduce.nets.residual import BatchNorm
 from reproduce.record import commit, device_name, say, versions, write_json
 from reproduce.stop import Signals, Stopped
@@ -51,7 +51,7 @@ class Keeper(Callback):
         self.signals = signals or Signals()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, IterationModule)
         shapes = {name: tensor.shape for name, tensor in pl_module.net.state_dict().items()}
         decision = self._decide(shapes) if trainer.is_global_zero else (None, False, None)
         error, self.was_done, state = trainer.strategy.broadcast(decision)
@@ -80,7 +80,7 @@ class Keeper(Callback):
         """Seconds of training, those before a continuation counted in."""
         return self.spent + time.monotonic() - self._entered
 
-    def _restore(self, trainer: L.Trainer, module: Classifier, state: dict[str, Any]) -> None:
+    def _restore(self, trainer: L.Trainer, module: IterationModule, state: dict[str, Any]) -> None:
         module.net.load_state_dict(state["net"])
         _load_momentum(trainer.optimizers[0], state["optimizer"])
         module.restore(state, trainer.global_rank, trainer.world_size)
@@ -92,7 +92,7 @@ class Keeper(Callback):
         if self.commit != tuple(state["commit"]):  # not the work of one clean commit
             self.commit = self.commit[0], True
 
-    def _this_start(self, trainer: L.Trainer, module: Classifier) -> dict[str, Any]:
+    def _this_start(self, trainer: L.Trainer, module: IterationModule) -> dict[str, Any]:
         """From which iteration on what computed this training: goes into each state and into the result."""
         return {
             "start": self.entered,
@@ -105,7 +105,7 @@ class Keeper(Callback):
             "threads": torch.get_num_threads(),
         }
 
-    def _say_if_bn_changed(self, trainer: L.Trainer, module: Classifier) -> None:
+    def _say_if_bn_changed(self, trainer: L.Trainer, module: IterationModule) -> None:
         """With model.bn_group=device another number of devices is another normalisation: the result says both."""
         batch: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         before = {batch // start["processes"] for start in self.starts} - {batch // trainer.world_size}
@@ -117,15 +117,15 @@ class Keeper(Callback):
                 "(model.bn_group=device): the result will be of mixed groups"
             )
 
-    def _place(self, trainer: L.Trainer, module: Classifier) -> None:
+    def _place(self, trainer: L.Trainer, module: IterationModule) -> None:
+        """Where the loader of the coming interval begins; each batch brings its number, which the module checks."""
         trainer.datamodule.start_iteration = module.iteration  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.signals.patient = True
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        assert isinstance(pl_module, Classifier)
-        self._place(trainer, pl_module)
+        assert isinstance(pl_module, IterationModule)
         if not pl_module.iteration % self.test_every or pl_module.iteration == self.iterations:
             return  # at the end of an interval, only after its test
         self._batches += 1
@@ -133,10 +133,11 @@ class Keeper(Callback):
             self._save_when_due(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, IterationModule)
+        self._place(trainer, pl_module)
         self._save_when_due(trainer, pl_module, last=pl_module.iteration == self.iterations)
 
-    def _save_when_due(self, trainer: L.Trainer, module: Classifier, last: bool = False) -> None:
+    def _save_when_due(self, trainer: L.Trainer, module: IterationModule, last: bool = False) -> None:
         due = trainer.is_global_zero and time.monotonic() - self._saved_at >= self.seconds
         number, save = self._agreed(trainer, self.signals.number, due)
         if number:
@@ -161,7 +162,7 @@ class Keeper(Callback):
         self._asked_at, self._batches, self._rest = now, 0, min(-rest, ASK_BATCHES)
         return number, bool(wanted)
 
-    def save(self, trainer: L.Trainer, module: Classifier) -> None:
+    def save(self, trainer: L.Trainer, module: IterationModule) -> None:
         progress = module.progress()
         if trainer.is_global_zero:
             state = {
@@ -206,23 +207,23 @@ class Progress(Callback):
         self._shown_at = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, IterationModule)
         self._began = (time.monotonic(), pl_module.iteration)
         self._batch = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         self._devices = trainer.world_size
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, IterationModule)
         ended = pl_module.iteration == self.iterations  # to be told after its test
         if trainer.is_global_zero and not ended and time.monotonic() - self._shown_at >= self.seconds:
             self._tell(pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            assert isinstance(pl_module, Classifier)
+            assert isinstance(pl_module, IterationModule)
             self._tell(pl_module)
 
-    def _tell(self, module: Classifier) -> None:
+    def _tell(self, module: IterationModule) -> None:
         self._shown_at = time.monotonic()
         began, first = self._began
         made, seconds = module.iteration - first, self._shown_at - began

@@ -19,9 +19,9 @@ from reproduce.build import (
     set_threads,
 )
 from reproduce.callbacks import Keeper, Progress
-from reproduce.classifier import Classifier
 from reproduce.config import Run
 from reproduce.errors import UserError
+from reproduce.module import IterationModule
 from reproduce.outcome import write_result
 from reproduce.precision import set_precision
 from reproduce.record import RESULTS, RUNS, is_first_process, read_json, say
@@ -36,11 +36,11 @@ class Recorder(Callback):
         self.sink = sink
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, IterationModule)
         self.sent = len(pl_module.rows)  # those before a continuation were sent then
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, IterationModule)
         if trainer.is_global_zero:
             for row in pl_module.rows[self.sent :]:
                 self._send(row)

@@ -20,8 +20,8 @@ class Tiny(L.LightningModule):
         super().__init__()
         self.net = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(12, 10))
 
-    def training_step(self, batch: Sequence[tuple[Tensor, Tensor]], batch_idx: int) -> Tensor:
-        (x, y), *_ = batch
+    def training_step(self, batch: Sequence[tuple[int, tuple[Tensor, Tensor]]], batch_idx: int) -> Tensor:
+        (_, (x, y)), *_ = batch
         return nn.functional.cross_entropy(self.net(x / 64), y)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

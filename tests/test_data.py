@@ -454,7 +454,8 @@ def test_under_the_trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     )
     trainer.fit(model, datamodule=data)
     assert len(model.train_batches) == 5
-    for i, (x, y) in enumerate(model.train_batches, start=1):
+    for i, (iteration, (x, y)) in enumerate(model.train_batches, start=1):
+        assert iteration == i
         assert torch.equal(x, data.train_batch(i)[0])
         assert torch.equal(y, data.train_batch(i)[1])
     assert torch.equal(torch.cat(model.test_labels), data.test_labels)

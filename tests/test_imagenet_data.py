@@ -356,8 +356,10 @@ def test_workers_change_nothing(embedded: Path, workers: int) -> None:
     for iteration, batch in zip(range(5, 10), batches, strict=True):
         assert len(batch) == 1
         x, y = alone.train_batch(iteration)
-        assert torch.equal(batch[0][0], x)
-        assert torch.equal(batch[0][1], y)
+        [(carried, (found, labels))] = batch
+        assert carried == iteration
+        assert torch.equal(found, x)
+        assert torch.equal(labels, y)
 
 
 def test_what_workers_need_can_be_sent_to_them(embedded: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from reproduce import bench, bench_jobs, build, side_by_side
-from reproduce.classifier import SGD, Classifier
+from reproduce.classifier import Classifier
 from reproduce.config import Run, resolve
 from reproduce.errors import UserError
+from reproduce.optimizer import SGD
 from reproduce.schedule import Schedule
 
 Make = Callable[..., Run]

@@ -148,7 +148,9 @@ USES = {  # what takes its values as arguments, and the parts of ours that it is
     "schedule": (),
     "step": (),
     "sums": (),
-    "classifier": ("reproduce.precision", "reproduce.schedule", "reproduce.step", "reproduce.sums"),
+    "optimizer": (),
+    "module": ("reproduce.optimizer", "reproduce.schedule", "reproduce.step", "reproduce.sums"),
+    "classifier": tuple(f"reproduce.{name}" for name in ("module", "optimizer", "precision", "schedule", "sums")),
 }
 
 

@@ -123,7 +123,8 @@ def test_threads_give_the_same_shares_in_order(root: Path, workers: int) -> None
     alone = of(root, predecoded=480, batch_size=4)
     batches = [data.transfer_batch_to_device(item, CPU, 0)[0] for item in data.train_dataloader()]
     assert len(batches) == len(data.train_dataloader()) == 7
-    for iteration, (x, y) in enumerate(batches, 3):
+    for iteration, (carried, (x, y)) in enumerate(batches, 3):
+        assert carried == iteration
         wanted = alone.train_batch(iteration)
         assert torch.equal(y, wanted[1])
         assert (x - wanted[0]).abs().max() <= 1.01 / (255 * 0.2)  # a grey level

@@ -15,9 +15,10 @@ from torch.utils._pytree import tree_leaves
 
 from reproduce import checkpoint, step
 from reproduce.callbacks import Keeper
-from reproduce.classifier import SGD, Classifier
+from reproduce.classifier import Classifier
 from reproduce.config import Run
 from reproduce.launch import train_all
+from reproduce.optimizer import SGD
 from reproduce.step import WARM_UP, CapturedStep, EagerStep, Work
 from reproduce.sums import Sums
 from tests.test_train import break_at, curve, forget, result

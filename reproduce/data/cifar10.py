@@ -109,9 +109,9 @@ class Cifar10(KeyedData):
         return [_loader(self._test_share(*self._place(), split, self.test_size)) for split in splits]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Iteration numbers become a list of training batches; uint8 test images become a normalised test batch."""
+        """Iteration numbers become a list of (iteration, batch); uint8 test images become a normalised test batch."""
         if isinstance(batch, Tensor):
-            return self.train_batches(batch, *self._place(), device)
+            return list(zip(batch.tolist(), self.train_batches(batch, *self._place(), device), strict=True))
         return self._test_batch(batch, device)
 
     # Parts

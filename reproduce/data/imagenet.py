@@ -166,10 +166,10 @@ class ImageNet(KeyedData):
         return [self._test_share(*self._place(), split, self.test_size) for split in splits]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """A share becomes a list of one training batch, crops become a test batch. Raises a worker's UserError."""
+        """A share becomes a list of one (iteration, batch), crops become a test batch. Raises a worker's UserError."""
         batch = unfailed(batch)
-        if len(batch) == 3:
-            return [self._finish(batch, device)]
+        if len(batch) == 4:
+            return [(batch[3], self._finish(batch, device))]
         return self._test_batch(batch, device)
 
     # Parts
@@ -185,7 +185,7 @@ class ImageNet(KeyedData):
 
     def _finish(self, share: Share, device: torch.device) -> Batch:
         """The arithmetic in float: (x - offset) / divisor, and the colour noise in the same units."""
-        x, labels, colour = share
+        x, labels, colour, _ = share
         x = resample(x, self.crop, device) if isinstance(x, Cuts) else x
         x = self._normaliser.add(self._normaliser(x, device), colour)
         return x, labels.to(device, non_blocking=True)

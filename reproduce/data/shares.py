@@ -16,7 +16,7 @@ from reproduce.data.tree import Files
 from reproduce.data.views import Moves, centre_crop, draw, region, resize_shorter, rows_needed, training_crop
 
 CPU = torch.device("cpu")
-Share = tuple[Any, Tensor, Tensor]  # x (uint8 [b, 3, crop, crop], or Cuts), labels, colour noise
+Share = tuple[Any, Tensor, Tensor, int]  # x (uint8 [b, 3, crop, crop], or Cuts), labels, colour noise, iteration
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TrainingShare:
         index = self.order.indices(torch.tensor([iteration]), j)[0]
         moves = draw(self.order.seed, iteration, j, self.shorter_side, self.colour_noise)
         x = self._cuts(index, moves) if self.cut else self._crops(index, moves)
-        return x, self.labels[index], moves.colour
+        return x, self.labels[index], moves.colour, iteration
 
     def _crops(self, index: Tensor, moves: Moves) -> Tensor:
         x = torch.empty(len(index), 3, self.crop, self.crop, dtype=torch.uint8, memory_format=self.layout)
