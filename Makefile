@@ -202,7 +202,7 @@ clean:               ## Caches and the reports of demo and smoke; never results/
 
 # ---- The artefacts: which are trained, and how ----
 
-# fig1-cifar is fig1: what stands before the dash is the name in paper_tables/paper.yaml.
+# fig1-cifar is fig1: what stands before the dash is the name in paper_tables/papers/.
 artefact = $(firstword $(subst -, ,$@))
 TRAINED := table6 fig1 fig1-cifar fig6 fig6-cifar fig4 fig4-imagenet
 PRINTED := table1 table7 table8 table9 table10 table11 table12 table13 table14 fig2 fig3 fig3-architectures fig5

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from paper_tables.registry import Artefact, Registry, UserError, load
+from paper_tables.paper import Artefact, Paper, UserError, load
 
 if TYPE_CHECKING:
+    from paper_tables.evidence import Evidence
     from paper_tables.results import Results
 
 
@@ -88,11 +89,20 @@ def _end_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _evidence(options: argparse.Namespace, profile: str = "") -> Evidence:
+    """The paper, and the results of --profile (or of another profile) under --results. Raises UserError."""
+    from paper_tables.evidence import Evidence
+    from paper_tables.results import read
+
+    paper = replace(load(), palette=getattr(options, "palette", "safe"))
+    return Evidence(paper, read(options.results, paper.check_profile(profile or options.profile, options.results)))
+
+
 def _runs(options: argparse.Namespace) -> int:
     artefacts = load().select(options.artefacts)
     runs = dict.fromkeys(run for artefact in artefacts for run in artefact.runs())
     if "all" in options.artefacts:
-        runs |= dict.fromkeys(load().nets)
+        runs |= dict.fromkeys(load().runs)
     else:
         for artefact in artefacts:
             if not artefact.runs():
@@ -103,24 +113,20 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _render(options: argparse.Namespace) -> int:
-    from paper_tables import commands, headline, report, results
-    from paper_tables.tables import artefact_table
+    from paper_tables import headline, report
 
-    registry = replace(load(), palette=options.palette)
-    artefacts = registry.select(options.artefacts)
-    found = results.read(options.results, registry.check_profile(options.profile, options.results))
-    page = report.build(found, registry, options.report)
+    evidence = _evidence(options)
+    artefacts = evidence.paper.select(options.artefacts)
+    page = report.build(evidence, options.report)
     if "all" in options.artefacts:
-        print(headline.headline(found, registry))
+        print(headline.headline(evidence))
     else:
-        print(headline.conditions_line(found, registry) + "\n")
+        print(headline.conditions_line(evidence) + "\n")
         for artefact in artefacts:
-            print(
-                _words(artefact, artefact_table(artefact, found, registry), commands.missing_commands(artefact, found))
-            )
+            print(_words(artefact, evidence))
     anchor = f"#{artefacts[0].name}" if len(artefacts) == 1 else ""
     print(f"report: {page}{anchor}")
-    _say_skipped(found)
+    _say_skipped(evidence.results)
     return 0
 
 
@@ -129,12 +135,14 @@ def _say_skipped(found: Results) -> None:
         print(f"skipped {path}: {reason}", file=sys.stderr)
 
 
-def _words(artefact: Artefact, table: object, missing: list[str]) -> str:
+def _words(artefact: Artefact, evidence: Evidence) -> str:
     """An artefact on a terminal: title, caption, table, and why what is missing is missing."""
-    from paper_tables.table import Table
+    from paper_tables.commands import missing_commands
+    from paper_tables.tables import artefact_table
 
+    table, missing = artefact_table(artefact, evidence), missing_commands(artefact, evidence)
     lines = [f"{artefact.title} (Sec. {artefact.section}). {artefact.caption}", ""]
-    if isinstance(table, Table):
+    if table:
         lines += [table.markdown(), *(f"{note}\n" for note in table.notes)]
     if "text" in artefact.spec:
         lines += [artefact.spec["text"], ""]
@@ -147,32 +155,27 @@ def _words(artefact: Artefact, table: object, missing: list[str]) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from paper_tables import check, results
+    from paper_tables.check import check
 
-    registry = load()
-    found = results.read(options.results, registry.check_profile(options.profile, options.results))
-    text, failed = check.check(found, registry)
+    text, failed = check(_evidence(options))
     print(text)
     return 1 if failed else 0
 
 
 def _headline(options: argparse.Namespace) -> int:
-    from paper_tables import headline, results
+    from paper_tables.headline import headline
 
-    registry = load()
-    found = results.read(options.results, registry.check_profile(options.profile, options.results))
-    print(headline.headline(found, registry), end="")
+    print(headline(_evidence(options)), end="")
     return 0
 
 
 def _readme(options: argparse.Namespace) -> int:
-    from paper_tables import headline, overview, reliability, results, speed
+    from paper_tables import headline, overview, reliability, speed
+    from paper_tables.markdown import update_readme
 
-    registry = load()
-    found = results.read(options.results, registry.check_profile(options.profile, options.results))
-    blocks = {headline.MARKERS: overview.overview(found, registry)}
+    blocks = {headline.MARKERS: overview.overview(_evidence(options))}
     blocks |= {part.MARKERS: part.block(options.results) for part in (speed, reliability)}
-    fresh = headline.update_readme(options.file, blocks, options.check)
+    fresh = update_readme(options.file, blocks, options.check)
     if options.check and not fresh:
         command = f"python -m paper_tables readme {options.file} --profile {options.profile}"
         print(f"{options.file}: what is generated in it is stale; run {command}", file=sys.stderr)
@@ -198,25 +201,23 @@ def _compare(options: argparse.Namespace) -> int:
     """Runs of one profile, or two sets of results; a set is a profile or its folder."""
     from paper_tables import comparison, results
 
-    registry = replace(load(), palette=options.palette)
-    words = options.what
-    if all(word in registry.nets for word in words):
+    paper, words = replace(load(), palette=options.palette), options.what
+    if all(word in paper.runs for word in words):
         if len(words) < 2:
             raise UserError(f"compare {words[0]}: name at least two runs")
-        found = results.read(options.results, registry.check_profile(options.profile, options.results))
-        made = comparison.of_runs(words, found, registry)
+        made = comparison.of_runs(words, _evidence(options))
     else:
         pair = words if len(words) > 1 else [options.profile, *words]
-        runs = [word for word in words if word in registry.nets]
+        runs = [word for word in words if word in paper.runs]
         if runs and len(words) > 1:
-            strange = next(word for word in words if word not in registry.nets)
+            strange = next(word for word in words if word not in paper.runs)
             raise UserError(f"compare {strange}: no such run, and {runs[0]} is one; name runs, or two sets of results")
-        if len(pair) != 2 or any(word in registry.nets for word in pair):
+        if len(pair) != 2 or any(word in paper.runs for word in pair):
             raise UserError("compare: name runs, or two sets of results (a profile or its folder), not both")
-        a, b = (results.read(*_set(word, options.results, registry)) for word in pair)
+        a, b = (results.read(*_set(word, options.results, paper)) for word in pair)
         _say_skipped(a)
         _say_skipped(b)
-        made = comparison.of_sets(a, b, (pair[0], pair[1]), registry)
+        made = comparison.of_sets(a, b, (pair[0], pair[1]), paper)
         assert made.points is not None
         print(f"{made.points.caption}\n\n{made.points.markdown()}")
     print(comparison.text(made))
@@ -225,22 +226,20 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _artefacts(options: argparse.Namespace) -> int:
-    from paper_tables import artefacts, results
+    from paper_tables.artefacts import write
 
-    registry = load()
-    found = results.read(options.results, registry.check_profile(options.profile, options.results))
-    print(artefacts.write(found, registry, options.report))
+    print(write(_evidence(options), options.report))
     return 0
 
 
-def _set(word: str, root: Path, registry: Registry) -> tuple[Path, str]:
+def _set(word: str, root: Path, paper: Paper) -> tuple[Path, str]:
     """results/short or short -> (results, short). Raises UserError."""
     path = Path(word)
     if len(path.parts) > 1:
         if not path.is_dir():
             raise UserError(f"{word}: there is no such folder of results")
         return path.parent, path.name
-    return root, registry.check_profile(word, root)
+    return root, paper.check_profile(word, root)
 
 
 if __name__ == "__main__":

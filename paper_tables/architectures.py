@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from paper_tables.registry import Artefact, typeset
+from paper_tables.paper import Artefact, typeset
 from paper_tables.results import Results
 from paper_tables.table import NOT_RUN, Table
 
 COMMAND = "python -m reproduce architectures"
-DEPTHS = (18, 34, 50, 101, 152)
 Net = dict[str, Any]
 
 
@@ -20,7 +19,7 @@ def counted_table(artefact: Artefact, results: Results) -> Table:
     names, nets = artefact.spec["nets"], results.architectures
     titles = [column["title"] for column in artefact.columns]
     rows: list[list[str] | str] = []
-    for row, cells in artefact.rows():
+    for row, cells in artefact.rows:
         printed = [str(cell) for cell in cells]
         lead = len(printed) - len(names)  # the row's name, and in Table 1 the size of its map
         counted = [count(row["count"], nets[name]) if name in nets else NOT_RUN for name in names]
@@ -38,7 +37,7 @@ def more_counts(artefact: Artefact, results: Results) -> tuple[list[list[str] | 
     if not nets:
         return [], [artefact.protocol, f"Ours is not counted yet: {COMMAND}."]
     notes = [artefact.protocol, f"Ours is counted from the nets ({COMMAND}); FLOPs agree to 0.1×10⁹."]
-    if artefact.name != "table1":
+    if "counted_too" not in artefact.spec:
         return [], notes
     for name, printed in artefact.spec["text_flops"].items():
         if name in nets:
@@ -47,17 +46,18 @@ def more_counts(artefact: Artefact, results: Results) -> tuple[list[list[str] | 
     for places, same in groupby(strides, key=lambda name: strides[name]):
         notes.append(f"Stride 2 in ours, {len(list(same))} nets: {places}.")
     notes.append("The softmax is part of the loss and of the evaluation in ours.")
-    return ["Counted from our nets; the paper's table has no such rows", *option_rows(nets)], notes
+    return ["Counted from our nets; the paper's table has no such rows", *option_rows(artefact, nets)], notes
 
 
-def option_rows(nets: dict[str, Net]) -> Iterator[list[str]]:
-    """Layers, then parameters and multiply-adds of the plain nets and of each option, in the columns of Table 1."""
-    found = {(n["shortcut"], n["layers"]): n for name, n in nets.items() if name.startswith("imagenet")}
-    kinds = {"plain": "none", "option A": "A", "option B": "B", "option C": "C"}
-    for key, form in (("parameters", "{:,}"), ("multiply_adds", "{:,}")):
-        for kind, shortcut in kinds.items():
-            there = [found.get((shortcut, depth)) for depth in DEPTHS]
-            cells = [form.format(net[key]) if net else "" for net in there]
+def option_rows(artefact: Artefact, nets: dict[str, Net]) -> Iterator[list[str]]:
+    """Parameters, then multiply-adds, of nets as deep as the table's with each other kind of shortcut."""
+    columns = artefact.spec["nets"]
+    data = columns[0].partition("-")[0]
+    found = {(n["shortcut"], n["layers"]): n for name, n in nets.items() if name.partition("-")[0] == data}
+    for key in ("parameters", "multiply_adds"):
+        for kind, shortcut in artefact.spec["counted_too"].items():
+            there = [found.get((shortcut, nets[name]["layers"])) if name in nets else None for name in columns]
+            cells = [f"{net[key]:,}" if net else "" for net in there]
             yield [f"{key.replace('_', '-')}, {kind}", "ours", "", *cells, ""]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_tables.files import one_line
-from paper_tables.registry import UserError
+from paper_tables.paper import UserError
 
 RUNS = 5
 BARS = {"must": 20.0, "aim": 10.0}  # seconds, two cores

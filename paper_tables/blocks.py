@@ -7,21 +7,21 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper_tables import diagrams, figures
+from paper_tables import canvas, diagrams
 from paper_tables.architectures import COMMAND, layers_of
-from paper_tables.registry import Artefact, Registry, label_of
-from paper_tables.results import Results
+from paper_tables.evidence import Evidence
+from paper_tables.paper import Artefact
 
 BOX, PITCH, WIDTH = (1.5, 0.34), 0.72, 3.9  # inches: a layer, from layer to layer, a block with its shortcut
 PT = 11
 
 
-def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Figure, figures.Drawing]:
+def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
     """One block beside the other: in Figure 2 in general terms, in Figure 5 with kernels and filters."""
-    wanted = artefact.spec["blocks"]
-    if any(block["net"] not in results.architectures for block in wanted):
+    wanted, label = artefact.spec["blocks"], evidence.paper.label
+    if any(block["net"] not in evidence.results.architectures for block in wanted):
         return diagrams.not_counted(artefact.title, COMMAND)
-    found = [identity_block(results.architectures[b["net"]], b["stage"]) for b in wanted]
+    found = [identity_block(evidence.results.architectures[b["net"]], b["stage"]) for b in wanted]
     rows = max(len(layers) for layers in found)
     general = bool(artefact.spec.get("general"))
     figure, axes = diagrams.sheet(WIDTH * len(found), (1.28 if general else 1.62) + PITCH * rows)
@@ -29,9 +29,10 @@ def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Fig
         extra = PITCH * (rows - len(layers)) / 2  # the shorter block in the middle
         _block(axes, WIDTH * i + 1.75, 0.45 + extra, layers, general)
         if not general:
-            diagrams.say(axes, WIDTH * i + 1.75, 1.42 + PITCH * rows, caption(block, layers), 9, color="#6a717a")
-    text = "; ".join(f"{label_of(b['net'])}: {', '.join(map(words, ls))}" for b, ls in zip(wanted, found, strict=True))
-    drawing = figures.Drawing(f"{artefact.title}: weight layers with an identity shortcut around them. {text}.", [])
+            words_below = caption(label(block["net"]), block["stage"], layers)
+            diagrams.say(axes, WIDTH * i + 1.75, 1.42 + PITCH * rows, words_below, 9, color="#6a717a")
+    text = "; ".join(f"{label(b['net'])}: {', '.join(map(words, ls))}" for b, ls in zip(wanted, found, strict=True))
+    drawing = canvas.Drawing(f"{artefact.title}: weight layers with an identity shortcut around them. {text}.", [])
     return figure, drawing
 
 
@@ -45,9 +46,9 @@ def words(layer: dict[str, Any]) -> str:
     return f"{layer['kernel']}×{layer['kernel']}, {layer['filters']}"
 
 
-def caption(block: dict[str, Any], layers: list[dict[str, Any]]) -> str:
+def caption(label: str, stage: str, layers: list[dict[str, Any]]) -> str:
     side = layers[-1]["output"]
-    return f"{label_of(block['net'])}, {block['stage']} ({side}×{side} maps)"
+    return f"{label}, {stage} ({side}×{side} maps)"
 
 
 def _block(axes: Axes, x: float, y: float, layers: list[dict[str, Any]], general: bool) -> None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections import Counter
 
 from paper_tables.claims import Verdict, judge_claims
+from paper_tables.evidence import Evidence
 from paper_tables.measure import Judgement, judgements
-from paper_tables.registry import Registry
-from paper_tables.results import Results
 
 
-def check(results: Results, registry: Registry) -> tuple[str, bool]:
+def check(evidence: Evidence) -> tuple[str, bool]:
     """The table to print, and whether something measured is outside its tolerance or a claim fails."""
-    cells = judgements(registry.artefacts.values(), results, registry)
-    verdicts = judge_claims(results, registry)
+    cells = judgements(evidence.paper.artefacts.values(), evidence)
+    verdicts = judge_claims(evidence)
     head = ["", "where", "net", "metric", "paper", "ours", "difference", "tolerance"]
-    lines = [f"Measured against the paper (profile {results.profile}; errors in percent)", ""]
+    lines = [f"Measured against the paper (profile {evidence.results.profile}; errors in percent)", ""]
     lines += _columns([head, *(_cell_row(j) for j in cells if j.measured)])
-    lines += ["", "Claims of Sec. 4.1 and 4.2", "", *_columns([_claim_row(v) for v in verdicts])]
-    lines += [f"skipped {path}: {reason}" for path, reason in results.skipped]
+    lines += ["", evidence.paper.claims_title, "", *_columns([_claim_row(v) for v in verdicts])]
+    lines += [f"skipped {path}: {reason}" for path, reason in evidence.results.skipped]
     counts = Counter([j.word for j in cells]), Counter([v.word for v in verdicts])
     cells_line, claims_line = (", ".join(f"{n} {word}" for word, n in sorted(c.items())) for c in counts)
     lines += ["", f"cells: {cells_line}", f"claims: {claims_line}"]
@@ -29,7 +28,7 @@ def check(results: Results, registry: Registry) -> tuple[str, bool]:
 
 def _cell_row(judgement: Judgement) -> list[str]:
     cell, measured = judgement.cell, judgement.measured
-    ours = measured.text(cell.best_of) if measured else ""
+    ours = measured.text(cell) if measured else ""
     difference = judgement.difference_text
     tolerance = "" if cell.bound else f"{judgement.tolerance:.2f}"
     return [judgement.word, cell.artefact, cell.label, cell.metric, cell.printed, ours, difference, tolerance]

@@ -1,4 +1,4 @@
-"""The sentences of Sec. 4.1 and 4.2 as rules on measured numbers: signed gaps, a margin and noise (see paper.yaml)."""
+"""The paper's claims as rules on measured numbers: signed gaps, a margin and noise (explained in papers/*.yaml)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 from paper_tables import rules
-from paper_tables.measure import Conditions, Measured, conditions_of, measure
-from paper_tables.registry import Registry, label_of
-from paper_tables.results import Results
-from paper_tables.tested import how_tested
-
-ERRORS = ("train_error", "test_error", "top1_error", "top5_error", "plateau_error")
-COUNTS = ("parameters", "multiply_adds", "warmup_iterations")
-EXACT = ("parameters", "multiply_adds")  # of the net itself: no seed changes them
+from paper_tables.evidence import Evidence
+from paper_tables.measure import Conditions, Measured, conditions_for, conditions_of, measure
+from paper_tables.paper import Metric, Paper
 
 # What a verdict is called. One that rests on a single run, on any side, has words of its own.
 SHORT = "undecided (one run each, at a short length)"
@@ -49,33 +44,33 @@ class Verdict:
     conditions: Conditions | None = None
 
 
-def judge_claims(results: Results, registry: Registry) -> list[Verdict]:
-    return [judge_claim(claim, results, registry) for claim in registry.claims]
+def judge_claims(evidence: Evidence) -> list[Verdict]:
+    return [judge_claim(claim, evidence) for claim in evidence.paper.claims]
 
 
-def judge_claim(claim: dict[str, Any], results: Results, registry: Registry) -> Verdict:
+def judge_claim(claim: dict[str, Any], evidence: Evidence) -> Verdict:
     """Applies the claim's rule. A run that is missing makes it `not run`, trainings that differ make it undecided."""
     if claim.get("counted"):
-        return judge_count(claim, results, registry)
+        return judge_count(claim, evidence)
     wanted = runs_of(claim)
-    numbers = {run: measure(results, registry, run, claim["metric"], claim.get("protocol")) for run in wanted}
+    numbers = {run: measure(evidence, run, claim["metric"], claim.get("protocol")) for run in wanted}
     there = {run: number for run, number in numbers.items() if number is not None}
     pairs = [pair for pair in claim.get("pairs", []) if all(run in there for run in pair)]
     missing = [run for run in wanted if run not in there]
     if missing and not (claim.get("partial") and pairs):
-        return without(claim, missing, results)
+        return without(claim, missing, evidence)
     if claim.get("partial"):
         there = {run: there[run] for pair in pairs for run in pair}
-    seeds = [seed for run in there for seed in results.seeds[run]]
-    testing = how_tested(seeds, registry, claim["metric"], claim.get("protocol"))
-    conditions = conditions_of(seeds, registry, testing)
-    return judge_numbers(claim, there, gaps_of(claim, there, pairs), conditions, results.profile, registry)
+    seeds = [seed for run in there for seed in evidence.trainings(run)]
+    conditions = conditions_for(seeds, evidence.paper, claim["metric"], claim.get("protocol"))
+    return judge_numbers(claim, there, gaps_of(claim, there, pairs), conditions, evidence)
 
 
-def without(claim: dict[str, Any], missing: list[str], results: Results) -> Verdict:
+def without(claim: dict[str, Any], missing: list[str], evidence: Evidence) -> Verdict:
     """A claim that lacks runs: not run, or undecided where all of them were run and refused."""
-    refused = [f"{label_of(run)} is refused: {results.refused[run]}" for run in missing if run in results.refused]
-    needed = [run for run in missing if run not in results.refused]
+    refusals, label = evidence.results.refused, evidence.paper.label
+    refused = [f"{label(run)} is refused: {refusals[run]}" for run in missing if run in refusals]
+    needed = [run for run in missing if run not in refusals]
     numbers = "; ".join([*([f"needs {', '.join(needed)}"] if needed else []), *refused])
     word = "not run" if needed else "undecided"
     return Verdict(claim, word, word, numbers)
@@ -86,46 +81,50 @@ def judge_numbers(
     numbers: dict[str, Measured],
     gaps: list[Gap],
     conditions: Conditions,
-    profile: str,
-    registry: Registry,
+    evidence: Evidence,
 ) -> Verdict:
     """The verdict on numbers that are all there."""
-    if claim["metric"] in EXACT:
-        return judge_exactly(claim, numbers, gaps, conditions)
+    paper, profile = evidence.paper, evidence.results.profile
+    if paper.metrics[claim["metric"]].exact:
+        return judge_exactly(claim, numbers, gaps, paper, conditions)
     single = any(gap.n == 1 for gap in gaps)
     remarks = [f"runs differ in {', '.join(conditions.mixed)}"] if conditions.mixed else []
     remarks += [", ".join(conditions.notes)] if conditions.notes else []
-    shown = "; ".join([words_of(claim, numbers, gaps), *remarks])
+    shown = "; ".join([words_of(claim, numbers, gaps, paper), *remarks])
     if conditions.mixed:
         word = word_for("undecided", conditions, profile, single)
         return Verdict(claim, "undecided", word, shown, "", conditions)
-    margins = [margin_of(claim, profile, registry)] * len(gaps)
-    noise = [noise_of(gap, claim["metric"], conditions, registry) for gap in gaps]
+    margins = [margin_of(claim, profile, paper)] * len(gaps)
+    noise = [noise_of(gap, claim["metric"], conditions, paper) for gap in gaps]
     outcome = decide(claim["rule"], [gap.value for gap in gaps], margins, noise)
     word = word_for(outcome, conditions, profile, single)
     return Verdict(claim, outcome, word, shown, margin_words(margins, gaps, noise), conditions)
 
 
 def judge_exactly(
-    claim: dict[str, Any], numbers: dict[str, Measured], gaps: list[Gap], conditions: Conditions | None = None
+    claim: dict[str, Any],
+    numbers: dict[str, Measured],
+    gaps: list[Gap],
+    paper: Paper,
+    conditions: Conditions | None = None,
 ) -> Verdict:
     """The verdict on a count: neither margin nor noise, however often it was trained."""
     nothing = [0.0] * len(gaps)
     outcome = decide(claim["rule"], [gap.value for gap in gaps], nothing, nothing)
-    return Verdict(claim, outcome, f"{outcome} by count", words_of(claim, numbers, gaps), "exact", conditions)
+    return Verdict(claim, outcome, f"{outcome} by count", words_of(claim, numbers, gaps, paper), "exact", conditions)
 
 
-def judge_count(claim: dict[str, Any], results: Results, registry: Registry) -> Verdict:
+def judge_count(claim: dict[str, Any], evidence: Evidence) -> Verdict:
     """A claim about the nets themselves (architectures.json): it holds or fails whatever was trained."""
-    counted = {run: results.architectures.get(run) for run in runs_of(claim)}
+    counted = {run: evidence.results.architectures.get(run) for run in runs_of(claim)}
     there = {
-        run: Measured((float(net[claim["metric"]]),), conditions_of([], registry))
+        run: Measured((float(net[claim["metric"]]),), conditions_of([], evidence.paper))
         for run, net in counted.items()
         if net
     }
     if len(there) < len(counted):
         return Verdict(claim, "not run", "not run", "needs python -m reproduce architectures")
-    return judge_exactly(claim, there, gaps_of(claim, there, claim["pairs"]))
+    return judge_exactly(claim, there, gaps_of(claim, there, claim["pairs"]), evidence.paper)
 
 
 def runs_of(claim: dict[str, Any]) -> list[str]:
@@ -150,30 +149,30 @@ def word_for(outcome: str, conditions: Conditions, profile: str, single: bool) -
     return f"{word} in one run each" if single else word
 
 
-def margin_of(claim: dict[str, Any], profile: str, registry: Registry) -> float:
+def margin_of(claim: dict[str, Any], profile: str, paper: Paper) -> float:
     """The claim's fixed margin in this profile (points, unless the metric has another unit)."""
-    margin = claim.get("margin", registry.default_tolerance)
+    margin = claim.get("margin", paper.default_tolerance)
     return float(claim.get("margins", {}).get(profile.partition("+")[0], margin))
 
 
-def noise_of(gap: Gap, metric: str, conditions: Conditions, registry: Registry) -> float:
+def noise_of(gap: Gap, metric: str, conditions: Conditions, paper: Paper) -> float:
     """What chance may move a gap by: two standard errors; of single runs at a short length, whose spread nothing tells,
     a fixed margin in points (in any other unit there is none, and nothing is decided)."""
     if gap.n > 1 or not conditions.short:
         return 2 * gap.error
-    return max(2 * gap.error, registry.single_run_margin if metric in ERRORS else math.inf)
+    return max(2 * gap.error, paper.single_run_margin if paper.metrics[metric].unit else math.inf)
 
 
-def rule_words(registry: Registry) -> str:
+def rule_words(paper: Paper) -> str:
     """How claims are judged, for a reader of the report."""
     return (
         "An ordering holds where every difference reaches the larger of its fixed margin "
-        f"({registry.default_tolerance:g} points unless paper.yaml says otherwise) and two standard errors of the "
+        f"({paper.default_tolerance:g} points unless a claim has its own) and two standard errors of the "
         "difference (SE, the root of the sum of s²/n), fails where one is as far on the wrong side, and is undecided "
         "in between. Numbers are similar where difference and two SE together lie within the margin. A single run has "
         'no standard error: a verdict that rests on one says "in one run each" and is weaker than one on several '
         f"seeds. Below the paper's length deep nets are chaotic, and single runs decide nothing that lies closer than "
-        f"{registry.single_run_margin:g} points."
+        f"{paper.single_run_margin:g} points."
     )
 
 
@@ -208,36 +207,27 @@ def target_of(claim: dict[str, Any]) -> float:
     return float(claim["to"] if claim["rule"] in ("near", "gain") else claim["than"])
 
 
-def words_of(claim: dict[str, Any], numbers: dict[str, Measured], gaps: list[Gap]) -> str:
+def words_of(claim: dict[str, Any], numbers: dict[str, Measured], gaps: list[Gap], paper: Paper) -> str:
     """The numbers that a verdict rests on: each net once, then the differences."""
-    metric = claim["metric"]
-    values = ", ".join(f"{label_of(run)} {_with_n(number, metric)}" for run, number in numbers.items())
+    metric = paper.metrics[claim["metric"]]
+    values = ", ".join(f"{paper.label(run)} {_with_n(number, metric)}" for run, number in numbers.items())
     if claim["rule"] == "gain":
         return f"{values}: difference {gaps[0].value + target_of(claim):+.2f} against {target_of(claim):+.2f}"
     if "to" in claim or "than" in claim:
-        return f"{values} against {show(target_of(claim), metric)}"
-    signed = [f"{gap.value:+,.0f}" if metric in COUNTS else f"{gap.value:+.2f}" for gap in gaps]
+        return f"{values} against {metric.text(target_of(claim))}{_unit(metric)}"
+    signed = [metric.text(gap.value, "+") for gap in gaps]
     return f"{values}: {'difference' if len(gaps) == 1 else 'differences'} {', '.join(signed)}"
 
 
-def _with_n(number: Measured, metric: str) -> str:
+def _with_n(number: Measured, metric: Metric) -> str:
     """8.80 % (n = 1), 8.80 ± 0.10 % (n = 3); a count has no n."""
-    if metric in EXACT:
-        return show(number.mean, metric)
-    plus = f" ± {number.std:.2f}" if number.n > 1 else ""
-    return f"{_digits(number.mean, metric)}{plus}{_unit(metric)} (n = {number.n})"
+    plus = f" ± {number.std:.2f}" if number.n > 1 and not metric.exact else ""
+    n = "" if metric.exact else f" (n = {number.n})"
+    return f"{metric.text(number.mean)}{plus}{_unit(metric)}{n}"
 
 
-def show(value: float, metric: str) -> str:
-    return _digits(value, metric) + _unit(metric)
-
-
-def _digits(value: float, metric: str) -> str:
-    return f"{value:,.0f}" if metric in COUNTS else f"{value:.2f}"
-
-
-def _unit(metric: str) -> str:
-    return " %" if metric in ERRORS else ""
+def _unit(metric: Metric) -> str:
+    return f" {metric.unit}" if metric.unit else ""
 
 
 def margin_words(margins: list[float], gaps: list[Gap], noise: list[float]) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper_tables import diagrams, figures
+from paper_tables import canvas, diagrams
 from paper_tables.architectures import COMMAND, Net, layers_of
-from paper_tables.registry import Artefact, Registry
-from paper_tables.results import Results
+from paper_tables.evidence import Evidence
+from paper_tables.paper import Artefact
 
 PITCH, BOX = 0.46, (1.62, 0.24)  # inches from layer to layer; a layer's box
 TOP, LEFT, STEP, MARGIN = 1.3, 2.05, 2.5, 0.75  # first row; first column; from column to column; below the last row
@@ -38,8 +38,9 @@ class Shortcut:
     increase: bool
 
 
-def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Figure, figures.Drawing]:
-    nets = [results.architectures[name] for name in artefact.spec["nets"] if name in results.architectures]
+def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
+    counted = evidence.results.architectures
+    nets = [counted[name] for name in artefact.spec["nets"] if name in counted]
     if len(nets) < len(artefact.spec["nets"]):
         return diagrams.not_counted(artefact.title, COMMAND)
     columns = [boxes(net) for net in nets]
@@ -51,7 +52,7 @@ def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Fig
         title = artefact.columns[i + 1]["title"]
         _column(axes, LEFT + STEP * i, title, net, placed(column, starts))
     _legend(axes, LEFT + STEP * (len(nets) - 1), height - MARGIN + 0.08)
-    return figure, figures.Drawing(alt_text(artefact, nets), [])
+    return figure, canvas.Drawing(alt_text(artefact, nets), [])
 
 
 def boxes(net: Net) -> list[Layer]:

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from paper_tables.registry import Artefact
-from paper_tables.results import Results, pick
+from paper_tables.evidence import Evidence
+from paper_tables.paper import Artefact
+from paper_tables.results import pick
 
 NO_RECIPE = ("data.root=", "data.shards=", "execution.", "eval.")  # they change neither a training nor its folder
 
 
-def make_command(artefact: Artefact, results: Results) -> str:
-    changed = overrides(results)
+def make_command(artefact: Artefact, evidence: Evidence) -> str:
+    changed = overrides(evidence)
     values = f' SET="{changed}"' if changed else ""
-    return f"make {artefact.target} PROFILE={results.profile.partition('+')[0]}{values}"
+    return f"make {artefact.target} PROFILE={evidence.results.profile.partition('+')[0]}{values}"
 
 
-def overrides(results: Results) -> str:
+def overrides(evidence: Evidence) -> str:
     """The recipe values that the command line changed in a profile <profile>+<hash8>: those of its first training."""
-    words = results.all_seeds[0].provenance.get("command", "").split() if results.all_seeds else []
+    words = evidence.results.all_seeds[0].provenance.get("command", "").split() if evidence.results.all_seeds else []
     kept = [word for word in words if "=" in word and not word.startswith(NO_RECIPE)]
-    return " ".join(kept) if "+" in results.profile else ""
+    return " ".join(kept) if "+" in evidence.results.profile else ""
 
 
-def missing_commands(artefact: Artefact, results: Results) -> list[str]:
+def missing_commands(artefact: Artefact, evidence: Evidence) -> list[str]:
     """What to type for each number of a trainable artefact that is not there yet."""
-    option = f"--profile {results.profile.partition('+')[0]} {overrides(results)}".rstrip()
+    option = f"--profile {evidence.results.profile.partition('+')[0]} {overrides(evidence)}".rstrip()
     commands = []
-    for run in (run for run in artefact.runs() if run not in results.refused):
-        if run not in results.seeds:
+    for run in (run for run in artefact.runs() if run not in evidence.results.refused):
+        if run not in evidence.results.seeds:
             commands.append(f"python -m reproduce train {run} {option}")
-        if not measured(artefact, run, results):
+        if not measured(artefact, run, evidence):
             commands += [f"python -m reproduce {words} {option}" for words in measuring(artefact, run)]
-    if "ensemble" in artefact.spec and not ensembles(artefact, results):
+    if "ensemble" in artefact.spec and not ensembles(artefact, evidence):
         members, protocol = " ".join(artefact.spec["ensemble"]), artefact.spec["eval"]
         commands.append(f"python -m reproduce ensemble {members} --protocol {protocol} {option}")
     return commands
@@ -44,27 +45,27 @@ def measuring(artefact: Artefact, run: str) -> list[str]:
     return [f"evaluate {run} --protocol {protocol}"] if protocol and "ensemble" not in artefact.spec else []
 
 
-def measured(artefact: Artefact, run: str, results: Results) -> bool:
+def measured(artefact: Artefact, run: str, evidence: Evidence) -> bool:
     """Is there what the artefact shows of a run: its training, its responses, its test by a protocol?"""
-    seeds = results.seeds.get(run, [])
+    seeds = evidence.trainings(run)
     if artefact.spec.get("figure") == "responses":
         return any(seed.responses is not None for seed in seeds)
     protocol = artefact.spec.get("eval")
     return any(seed.evaluation(protocol) for seed in seeds) if protocol else bool(seeds)
 
 
-def ensembles(artefact: Artefact, results: Results) -> list[str]:
-    return [name for name, found in results.ensembles.items() if pick(found, artefact.spec["eval"])]
+def ensembles(artefact: Artefact, evidence: Evidence) -> list[str]:
+    return [name for name, found in evidence.results.ensembles.items() if pick(found, artefact.spec["eval"])]
 
 
-def state_of(artefact: Artefact, results: Results) -> str:
+def state_of(artefact: Artefact, evidence: Evidence) -> str:
     """measured, k of n runs, refused, not run; or the status of what is not trained here."""
     runs = artefact.runs()
     if not runs:
         return artefact.status
     if "ensemble" in artefact.spec:
-        return "measured" if ensembles(artefact, results) else "not run"
-    done = sum(measured(artefact, run, results) for run in runs)
+        return "measured" if ensembles(artefact, evidence) else "not run"
+    done = sum(measured(artefact, run, evidence) for run in runs)
     if not done:
-        return "refused" if any(run in results.refused for run in runs) else "not run"
+        return "refused" if any(run in evidence.results.refused for run in runs) else "not run"
     return "measured" if done == len(runs) else f"{done} of {len(runs)} runs"

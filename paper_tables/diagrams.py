@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Outline
 
-from paper_tables.figures import Drawing
+from paper_tables.canvas import Drawing
 
 INK = "#30343a"
 # Fill and edge by number of filters, as the paper colours the stages; pooling and fc layers are white.

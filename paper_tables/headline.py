@@ -1,85 +1,95 @@
-"""What a reader sees first: Table 6 and the end points of Figure 1, ours beside the paper's; how many claims hold."""
+"""What a reader sees first: some tables and figures at a glance, the claims, how many of everything, the trainings."""
 
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
-from paper_tables.claims import BAD, GOOD, OPEN, Verdict, judge_claims
-from paper_tables.measure import Conditions, conditions_of, judge, ours_text
+from paper_tables.claims import BAD, GOOD, OPEN, Verdict, judge_claims, rule_words
+from paper_tables.evidence import Evidence
+from paper_tables.measure import Conditions, conditions_for, judge, measure, ours_text
+from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.readings import reading_table
-from paper_tables.registry import Cell, Registry, UserError
-from paper_tables.results import Results
 from paper_tables.table import NOT_RUN, Table
 from paper_tables.tables import verdict_text
-from paper_tables.tested import FP32, how_tested
+from paper_tables.tested import FP32
 
 MARKERS = "<!-- headline:begin -->", "<!-- headline:end -->"
+TONES = {"good": GOOD, "bad": BAD, "open": OPEN}
 WORDS = (*GOOD, *BAD, *OPEN, NOT_RUN)
-NAMES = {"cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 
 
-def headline(results: Results, registry: Registry) -> str:
-    """The headline as Markdown: conditions, Table 6, Figure 1's end points, the claims in one line."""
-    first = reading_table(registry.artefacts["fig1"], results, registry)
-    verdicts = judge_claims(results, registry)
-    parts = [conditions_line(results, registry), table6_summary(results, registry).markdown()]
-    summary = imagenet_summary(results, registry)
-    parts += [summary.markdown()] if summary else []
-    parts += ["Figure 1, end of training (the paper's values are read off the figure):", first.markdown()]
-    parts.append(f"Claims of Sec. 4.1 and 4.2: {counts_line(verdicts)}.")
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+@dataclass(frozen=True)
+class Part:
+    """An entry of `front_page` in the paper's file: a summary of some tables, a figure and perhaps its numbers."""
+
+    title: str
+    summary: Table
+    figure: Artefact
+    readings: Table | None
 
 
-def table6_summary(results: Results, registry: Registry) -> Table:
-    """Table 6 in five columns, the rows that runs stand behind."""
-    printed = (cell for _, cells in registry.artefacts["table6"].rows() for cell in cells if isinstance(cell, Cell))
-    rows: list[list[str] | str] = [_summary_row(cell, results, registry) for cell in printed]
-    columns = ["CIFAR-10", "test error (%) · paper", "ours", "difference", "verdict"]
-    return Table("table6", "Table 6, error on the CIFAR-10 test set", columns, rows, frozenset({2}))
+def headline(evidence: Evidence) -> str:
+    """The front page as Markdown: conditions, summaries, the figures' numbers, the claims in one line."""
+    parts, verdicts = front_page(evidence), judge_claims(evidence)
+    texts = [conditions_line(evidence), *(part.summary.markdown() for part in parts)]
+    for part in parts:
+        if part.readings:
+            texts += [f"{part.figure.title}, end of training (the paper's values are read off the figure):"]
+            texts += [part.readings.markdown()]
+    texts.append(f"{evidence.paper.claims_title}: {counts_line(verdicts)}.")
+    return "\n\n".join(text.strip() for text in texts) + "\n"
 
 
-def imagenet_summary(results: Results, registry: Registry) -> Table | None:
-    """Tables 2 and 3 in five columns (top-1, 10-crop); None where no ImageNet training is finished."""
-    if not any(seed.run.startswith("imagenet-") for seed in results.all_seeds):
-        return None
-    cells = {
-        c.run: c for name in ("table2", "table3") for c in registry.artefacts[name].cells() if c.metric == "top1_error"
-    }
-    rows: list[list[str] | str] = [_summary_row(cell, results, registry) for cell in cells.values()]
-    columns = ["ImageNet", "top-1 error (%), 10-crop · paper", "ours", "difference", "verdict"]
-    return Table("table3", "Tables 2 and 3, top-1 error on ImageNet validation", columns, rows, frozenset({2}))
+def front_page(evidence: Evidence) -> list[Part]:
+    """The parts that are shown: one marked `when_run` only where a run of it is finished."""
+    parts = []
+    for entry in evidence.paper.front_page:
+        tables = [evidence.paper.artefacts[name] for name in entry["tables"]]
+        cells = {c.run: c for artefact in tables for c in artefact.cells() if c.metric == entry["metric"]}
+        if entry.get("when_run") and not any(evidence.trainings(run) for run in cells):
+            continue
+        title, figure = joined([artefact.title for artefact in tables]), evidence.paper.artefacts[entry["figure"]]
+        columns = [entry["net"], f"{entry['error']} · paper", "ours", "difference", "verdict"]
+        rows: list[list[str] | str] = [_summary_row(cell, evidence) for cell in cells.values()]
+        summary = Table(tables[-1].name, f"{title}, {entry['error']}", columns, rows, frozenset({2}))
+        parts.append(Part(title, summary, figure, reading_table(figure, evidence) if entry.get("readings") else None))
+    return parts
 
 
-def _summary_row(cell: Cell, results: Results, registry: Registry) -> list[str]:
+def joined(titles: list[str]) -> str:
+    """Table 6; Tables 2 and 3."""
+    numbers = [title.partition(" ")[2] for title in titles]
+    return f"Tables {', '.join(numbers[:-1])} and {numbers[-1]}" if len(titles) > 1 else titles[0]
+
+
+def _summary_row(cell: Cell, evidence: Evidence) -> list[str]:
     """A net in the columns of a summary; under other conditions than the paper's there is no difference."""
-    judgement = judge(cell, results, registry)
+    judgement = judge(cell, evidence)
     verdict = "" if judgement.measured is None else verdict_text(judgement)
-    return [cell.label, cell.printed, ours_text(judgement, results), judgement.difference_text, verdict]
+    return [cell.label, cell.printed, ours_text(judgement, evidence), judgement.difference_text, verdict]
 
 
-def conditions_of_all(results: Results, registry: Registry) -> dict[str, Conditions]:
-    """Everything met in the profile, by recipe; empty where nothing was run."""
-    recipes = {recipe: [s for s in results.all_seeds if s.run.startswith(f"{recipe}-")] for recipe in registry.lengths}
-    return {
-        recipe: conditions_of(seeds, registry, how_tested(seeds, registry, "test_error"))
-        for recipe, seeds in recipes.items()
-        if seeds
-    }
+def conditions_of_all(evidence: Evidence) -> dict[str, Conditions]:
+    """Everything met in the profile, by the name of the data set; empty where nothing was run."""
+    paper, seeds = evidence.paper, evidence.results.all_seeds
+    recipes = {recipe.name: [s for s in seeds if paper.recipe(s.run) is recipe] for recipe in paper.recipes.values()}
+    return {name: conditions_for(found, paper, "test_error") for name, found in recipes.items() if found}
 
 
 def seen_text(seen: dict[str, Conditions]) -> str:
     """The conditions in words; with their recipes where there are several."""
-    texts = [f"{NAMES[recipe]}: {conditions}" for recipe, conditions in seen.items()]
+    texts = [f"{name}: {conditions}" for name, conditions in seen.items()]
     return "; ".join(texts) if len(seen) > 1 else "".join(str(conditions) for conditions in seen.values())
 
 
-def conditions_line(results: Results, registry: Registry) -> str:
+def conditions_line(evidence: Evidence) -> str:
     """Profile, data, budget and precision in one sentence, and whether they are the paper's."""
-    seen = conditions_of_all(results, registry)
+    seen = conditions_of_all(evidence)
     if not seen:
-        return f"Profile `{results.profile}`: nothing has been run yet."
-    return f"Profile `{results.profile}`: {seen_text(seen)}. {caveat(seen, results.profile)}".rstrip()
+        return f"Profile `{evidence.results.profile}`: nothing has been run yet."
+    return f"Profile `{evidence.results.profile}`: {seen_text(seen)}. {caveat(seen, evidence.results.profile)}".rstrip()
 
 
 def caveat(seen: dict[str, Conditions], profile: str) -> str:
@@ -87,7 +97,7 @@ def caveat(seen: dict[str, Conditions], profile: str) -> str:
     if not seen or (profile == "paper" and all(conditions.as_paper for conditions in seen.values())):
         return ""
     every = list(seen.values())
-    others = [NAMES[recipe] for recipe, conditions in seen.items() if not conditions.official]
+    others = [name for name, conditions in seen.items() if not conditions.official]
     reasons = [f"the data is not the official {' and '.join(others)}"] if others else []
     reasons += (
         ["the budget is not the paper's"] if any(a != b for c in every for a, b in (*c.budgets, *c.batches)) else []
@@ -106,23 +116,48 @@ def counts_line(verdicts: list[Verdict]) -> str:
     return ", ".join(f"{word} {counts[word]}" for word in WORDS if counts[word])
 
 
-def update_readme(path: Path, blocks: dict[tuple[str, str], str], check: bool) -> bool:
-    """Puts each block between its two markers, where they are; returns whether all of it was there already.
+def claim_groups(verdicts: list[Verdict], paper: Paper) -> list[tuple[str, list[Verdict]]]:
+    """Every claim under its section."""
+    groups = paper.claim_groups.items()
+    return [(title, [v for v in verdicts if str(v.claim["section"]).startswith(section)]) for section, title in groups]
 
-    Raises UserError.
-    """
-    try:
-        old = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({type(error).__name__})") from None
-    wanted = {markers: block for markers, block in blocks.items() if all(marker in old for marker in markers)}
-    if not wanted:
-        pairs = " or ".join(f"{begin} and {end}" for begin, end in blocks)
-        raise UserError(f"{path}: needs the lines {pairs} around what is generated")
-    new = old
-    for (begin, end), block in wanted.items():
-        before, _, rest = new.partition(begin)
-        new = f"{before}{begin}\n{block}{end}{rest.partition(end)[2]}"
-    if new != old and not check:
-        path.write_bytes(new.encode("utf-8"))
-    return new == old
+
+def claims_table(verdicts: list[Verdict], conditions: str, paper: Paper) -> Table:
+    """The claims as a table; `conditions`: what the measured ones rest on."""
+    columns = ["claim", "verdict", "numbers", "margin", "section"]
+    rows: list[list[str] | str] = []
+    for title, those in claim_groups(verdicts, paper):
+        rows += [title, *([str(v.claim["text"]), v.word, v.numbers, v.margin, str(v.claim["section"])] for v in those)]
+    caption = f"{paper.claims_title}: sentences that can be checked"
+    return Table("claims", caption, columns, rows, frozenset({1}), [rule_words(paper)], conditions=conditions)
+
+
+def tone(word: str) -> str:
+    """good | bad | open, or nothing: how a verdict is coloured (its word always stands there too)."""
+    return next((name for name, members in TONES.items() if word in members), "")
+
+
+def lead(states: list[str], verdicts: list[Verdict], paper: Paper) -> str:
+    """What reproduces, what does not and what was not run, in two sentences; `states` of the tables and figures."""
+    counts = Counter("measured in part" if "runs" in state else state for state in states)
+    order = ("measured", "measured in part", "refused", "not run", "no training", "out of scope", "later")
+    parts = [f"{counts[state]} {state}" for state in order if counts[state]]
+    counted = f"{paper.claims_title}: {counts_line(verdicts)}."
+    return f"{counted} The {len(states)} tables and figures: {', '.join(parts)}."
+
+
+def run_rows(evidence: Evidence) -> list[dict[str, Any]]:
+    """A line for each training of the paper."""
+    rows = []
+    for run in evidence.paper.runs:
+        seeds = evidence.trainings(run)
+        errors = {name: measure(evidence, run, f"{name}_error") for name in ("train", "test")}
+        reached = evidence.results.unfinished.get(run)
+        hours = [h for seed in seeds if isinstance(h := seed.provenance.get("hours"), int | float)]
+        row = {"run": run, "there": bool(seeds), "seeds": ", ".join(str(seed.seed) for seed in seeds)}
+        row |= {name: number.text() if number else "" for name, number in errors.items()}
+        row |= {"hours": f"{sum(hours):.2f}" if hours else ""}
+        state = "not run" if reached is None else f"not run (unfinished, at iteration {reached:,})"
+        state = f"refused ({evidence.results.refused[run]})" if run in evidence.results.refused else state
+        rows.append(row | {"state": state})
+    return rows

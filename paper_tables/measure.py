@@ -9,8 +9,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from paper_tables import rules
-from paper_tables.registry import Artefact, Cell, Registry
-from paper_tables.results import Results, Seed
+from paper_tables.evidence import Evidence
+from paper_tables.paper import Artefact, Cell, Paper
+from paper_tables.results import Seed
 from paper_tables.tested import FP32, Testing, how_tested
 
 
@@ -105,12 +106,13 @@ class Measured:
         """Sample standard deviation; 0 for a single seed, of which nothing is known."""
         return stdev(self.values) if self.n > 1 else 0.0
 
-    def text(self, best_of: int | None = None) -> str:
-        """mean ± std (n); `best_of` runs or more print the best in front, as the paper does."""
+    def text(self, cell: Cell | None = None) -> str:
+        """mean ± std (n); where the paper prints the best of several runs in a cell, and we have as many, ours too."""
         if self.n == 1:
             text = f"{self.mean:.2f}"
-        elif best_of and self.n >= best_of:
-            text = f"{min(self.values):.2f} best ({self.mean:.2f} ± {self.std:.2f}, n = {self.n})"
+        elif cell and cell.best_of and self.n >= cell.best_of:
+            best = max(self.values) if cell.better == "higher" else min(self.values)
+            text = f"{best:.2f} best ({self.mean:.2f} ± {self.std:.2f}, n = {self.n})"
         else:
             text = f"{self.mean:.2f} ± {self.std:.2f} (n = {self.n})"
         return text + (f" [{self.conditions.remarks}]" if self.conditions.remarks else "")
@@ -144,7 +146,7 @@ class Judgement:
         return f"{self.difference:+.2f}" if self.decided and not self.cell.bound else ""
 
 
-def conditions_of(seeds: Iterable[Seed], registry: Registry, testing: Testing = Testing()) -> Conditions:  # noqa: B008
+def conditions_of(seeds: Iterable[Seed], paper: Paper, testing: Testing = Testing()) -> Conditions:  # noqa: B008
     """`testing`: how the numbers in question were tested, where they come from tests."""
     seeds = list(seeds)
     data = [seed.provenance["data"] for seed in seeds]
@@ -152,14 +154,19 @@ def conditions_of(seeds: Iterable[Seed], registry: Registry, testing: Testing = 
         data=_distinct(" ".join(str(d.get("description", d.get("source", "unknown data"))).split()) for d in data),
         fingerprints=_distinct(d["fingerprint"] for d in data),
         official=bool(data) and all(d.get("official") is True for d in data),
-        budgets=_distinct((int(s.result["iterations"]), registry.length(s.run)) for s in seeds),
-        batches=_distinct((_batch(s, registry), registry.batch(s.run)) for s in seeds),
+        budgets=_distinct((int(s.result["iterations"]), paper.length(s.run)) for s in seeds),
+        batches=_distinct((_batch(s, paper), paper.recipe(s.run).batch_size) for s in seeds),
         precisions=_distinct(s.provenance["precision"] for s in seeds),
-        normalised=_distinct(images for s in seeds for images in _normalised(s, registry)),
+        normalised=_distinct(images for s in seeds for images in _normalised(s, paper)),
         machines=_machines(seeds),
         dirty=any(start.get("dirty") is True for s in seeds for start in _starts(s)),
         testing=testing,
     )
+
+
+def conditions_for(seeds: list[Seed], paper: Paper, metric: str, protocol: str | None = None) -> Conditions:
+    """What lies behind the number `metric` of these trainings."""
+    return conditions_of(seeds, paper, how_tested(seeds, paper, metric, protocol))
 
 
 def _starts(seed: Seed) -> list[dict[str, Any]]:
@@ -167,12 +174,12 @@ def _starts(seed: Seed) -> list[dict[str, Any]]:
     return [*seed.provenance.get("starts", []), seed.provenance]
 
 
-def _normalised(seed: Seed, registry: Registry) -> list[int]:
+def _normalised(seed: Seed, paper: Paper) -> list[int]:
     """Images that batch normalisation took together at each start: a group, or what one of the processes held."""
     group = seed.provenance.get("bn_group", "device")
     if isinstance(group, int):
         return [group]
-    return [_batch(seed, registry) // int(start.get("processes", 1)) for start in _starts(seed)]
+    return [_batch(seed, paper) // int(start.get("processes", 1)) for start in _starts(seed)]
 
 
 def _machines(seeds: list[Seed]) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -191,55 +198,52 @@ def _machines(seeds: list[Seed]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple((name, tuple(values)) for name, values in found.items())
 
 
-def _batch(seed: Seed, registry: Registry) -> int:
+def _batch(seed: Seed, paper: Paper) -> int:
     """Images per iteration as configured; the paper's where the provenance does not say."""
     try:
         return int(seed.provenance["config"]["train"]["batch_size"])
     except (KeyError, TypeError, ValueError):
-        return registry.batch(seed.run)
+        return paper.recipe(seed.run).batch_size
 
 
 def _distinct(values: Iterable) -> tuple:
     return tuple(dict.fromkeys(values))
 
 
-def measure(
-    results: Results, registry: Registry, run: str, metric: str, protocol: str | None = None
-) -> Measured | None:
+def measure(evidence: Evidence, run: str, metric: str, protocol: str | None = None) -> Measured | None:
     """The number of a run over its finished seeds, None where nothing was measured."""
-    found = [(seed, seed.value(metric, protocol)) for seed in results.seeds.get(run, [])]
+    found = [(seed, seed.value(metric, protocol)) for seed in evidence.trainings(run)]
     kept = [(seed, value) for seed, value in found if value is not None]
     if not kept:
         return None
-    seeds = [seed for seed, _ in kept]
-    testing = how_tested(seeds, registry, metric, protocol)
-    return Measured(tuple(value for _, value in kept), conditions_of(seeds, registry, testing))
+    conditions = conditions_for([seed for seed, _ in kept], evidence.paper, metric, protocol)
+    return Measured(tuple(value for _, value in kept), conditions)
 
 
-def judge(cell: Cell, results: Results, registry: Registry) -> Judgement:
+def judge(cell: Cell, evidence: Evidence) -> Judgement:
     """Ours against the paper's. Only profile `paper`, on official data at full length in fp32, gets a verdict."""
-    measured = measure(results, registry, cell.run, cell.metric, cell.protocol)
-    tolerance = tolerance_of(cell, registry)
+    measured = measure(evidence, cell.run, cell.metric, cell.protocol)
+    tolerance = tolerance_of(cell, evidence.paper)
     if measured is None:
-        return Judgement(cell, None, None, tolerance, "refused" if cell.run in results.refused else "not run")
+        return Judgement(cell, None, None, tolerance, "refused" if cell.run in evidence.results.refused else "not run")
     if math.isnan(cell.paper):
         return Judgement(cell, measured, None, tolerance, "not compared", "the paper prints no number")
     difference = measured.mean - (cell.paper if cell.mean is None else cell.mean)
-    reason = why_not_compared(measured.conditions, results.profile)
+    reason = why_not_compared(measured.conditions, evidence.results.profile)
     verdict = "not compared" if reason else _verdict(cell, measured, difference, tolerance)
     return Judgement(cell, measured, difference, tolerance, verdict, reason)
 
 
-def tolerance_of(cell: Cell, registry: Registry) -> float:
+def tolerance_of(cell: Cell, paper: Paper) -> float:
     """Fixed, whatever was measured: the cell's own, or the default or how well a figure could be read. Of a bound only
     the reading: none where it is printed."""
     if cell.bound:
         return cell.pm or 0.0
-    return max(registry.default_tolerance, cell.pm or 0.0) if cell.tolerance is None else cell.tolerance
+    return max(paper.default_tolerance, cell.pm or 0.0) if cell.tolerance is None else cell.tolerance
 
 
 def _verdict(cell: Cell, measured: Measured, difference: float, tolerance: float) -> str:
-    """Two standard errors, ours and the paper's together, have to fit too (see paper.yaml)."""
+    """Two standard errors, ours and the paper's together, have to fit too (see papers/*.yaml)."""
     noise = 2 * rules.standard_error([(measured.std, measured.n), (cell.std or 0.0, cell.best_of or 1)])
     if cell.bound:
         beyond = difference if cell.bound == "above" else -difference
@@ -248,17 +252,17 @@ def _verdict(cell: Cell, measured: Measured, difference: float, tolerance: float
     return {"holds": "within", "fails": "outside"}.get(outcome, outcome)
 
 
-def ours_text(judgement: Judgement, results: Results) -> str:
+def ours_text(judgement: Judgement, evidence: Evidence) -> str:
     """Our number, or what stands in its place."""
     if judgement.measured is not None:
         deviations = judgement.measured.conditions.testing.deviations
         marks = f" [tested otherwise: {'; '.join(deviations)}]" if deviations else ""
-        return judgement.measured.text(judgement.cell.best_of) + marks
+        return judgement.measured.text(judgement.cell) + marks
     if judgement.verdict == "refused":
-        return f"refused ({results.refused[judgement.cell.run]})"
-    if judgement.cell.run in results.seeds and judgement.cell.protocol:
+        return f"refused ({evidence.results.refused[judgement.cell.run]})"
+    if judgement.cell.run in evidence.results.seeds and judgement.cell.protocol:
         return f"not run (trained, {judgement.cell.protocol} not measured)"
-    reached = results.unfinished.get(judgement.cell.run)
+    reached = evidence.results.unfinished.get(judgement.cell.run)
     return "not run" if reached is None else f"not run (unfinished, at iteration {reached:,})"
 
 
@@ -272,9 +276,10 @@ def why_not_compared(conditions: Conditions, profile: str) -> str:
     return "" if profile == "paper" else "not in results/paper"
 
 
-def judgements(artefacts: Iterable[Artefact], results: Results, registry: Registry) -> list[Judgement]:
+def judgements(artefacts: Iterable[Artefact], evidence: Evidence) -> list[Judgement]:
     """Every cell once: a printed value goes before a reading of the same number."""
+    artefacts = list(artefacts)
     cells: dict[tuple[str, str, str | None], Cell] = {}
-    for cell in sorted((c for a in artefacts for c in a.cells()), key=lambda c: c.artefact.startswith("fig")):
+    for cell in [*(c for a in artefacts for c in a.printed), *(c for a in artefacts for c in a.readings)]:
         cells.setdefault((cell.run, cell.metric, cell.protocol), cell)
-    return [judge(cell, results, registry) for cell in cells.values()]
+    return [judge(cell, evidence) for cell in cells.values()]

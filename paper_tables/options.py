@@ -1,4 +1,4 @@
-"""Beside Table 3: the shortcut options A, B and C against the plain net, the paper's error outlined and ours filled."""
+"""The shortcut options A, B and C against the plain net, the paper's error outlined and ours filled."""
 
 from __future__ import annotations
 
@@ -9,46 +9,43 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from paper_tables import figures
+from paper_tables import canvas
+from paper_tables.evidence import Evidence
 from paper_tables.measure import Judgement, judge
-from paper_tables.registry import Artefact, Registry, label_of
+from paper_tables.paper import Artefact
 from paper_tables.results import Results
 
-METRICS = {"top1_error": "top-1", "top5_error": "top-5"}
 BAR = 0.36
 TINTS = {"none": "#8a929b", "A": "#9cc3e6", "B": "#4a90c9", "C": "#1f5d92"}
 
 
-def paint(artefact: Artefact, results: Results, registry: Registry) -> tuple[Figure, figures.Drawing]:
+def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
     """Two panels, top-1 and top-5; a net that was not measured says so in the place of its bar."""
     width, height = artefact.spec["size"]
     figure, axes = plt.subplots(1, 2, figsize=(float(width), float(height)))
-    runs = artefact.spec["options"]
-    judged = {(c.run, c.metric): judge(c, results, registry) for c in artefact.cells() if c.run in runs}
-    for ax, (metric, name) in zip(axes, METRICS.items(), strict=True):
-        _panel(ax, [judged[run, metric] for run in runs], results)
+    runs, metrics = artefact.spec["options"], list(dict.fromkeys(cell.metric for cell in artefact.printed))
+    names = {metric: evidence.paper.metrics[metric].label for metric in metrics}
+    judged = {(c.run, c.metric): judge(c, evidence) for c in artefact.printed if c.run in runs.values()}
+    for ax, (metric, name) in zip(axes, names.items(), strict=True):
+        _panel(ax, {option: judged[run, metric] for option, run in runs.items()}, evidence.results)
         ax.set_title(f"{name} error, {artefact.spec['eval']}")
-    figure.legend(handles=_handles(results), loc="outside upper center", ncols=2, frameon=False)
+    length = evidence.paper.length(next(iter(runs.values())))
+    figure.legend(handles=_handles(evidence.results, length), loc="outside upper center", ncols=2, frameon=False)
     protocol = artefact.spec["eval"]
-    seeds = [s for run in runs for s in results.seeds.get(run, []) if s.evaluation(protocol)]
-    figures.footline(figure, results, figures.conditions(seeds, registry, "top1_error", protocol))
-    return figure, figures.Drawing(alt_text(judged), [], "Outlined: the paper's values, as printed in Table 3.")
+    seeds = [s for run in runs.values() for s in evidence.trainings(run) if s.evaluation(protocol)]
+    canvas.footline(figure, seeds, evidence, metrics[0], protocol)
+    marks = f"Outlined: the paper's values, as printed in {artefact.title}."
+    return figure, canvas.Drawing(alt_text(artefact, judged, names), [], marks)
 
 
-def tint_of(run: str) -> str:
-    """Darker from the plain net to option C."""
-    _, space, option = label_of(run).rpartition(" ")
-    return TINTS[option if space else "none"]
-
-
-def _panel(ax: Axes, judged: list[Judgement], results: Results) -> None:
-    high = max(max(j.cell.paper, j.measured.mean if j.measured else 0.0) for j in judged)
+def _panel(ax: Axes, judged: dict[str, Judgement], results: Results) -> None:
+    high = max(max(j.cell.paper, j.measured.mean if j.measured else 0.0) for j in judged.values())
     ax.set(xlim=(-0.6, len(judged) - 0.4), ylim=(0, high * 1.16), ylabel="error (%)")
-    for x, judgement in enumerate(judged):
-        tint = tint_of(judgement.cell.run)
+    for x, (option, judgement) in enumerate(judged.items()):
+        tint = TINTS[option]
         _paper_bar(ax, x - BAR / 2 - 0.02, judgement.cell.paper, tint, high, results)
         _our_bar(ax, x + BAR / 2 + 0.02, judgement, tint, high)
-    ax.set_xticks(range(len(judged)), [j.cell.label for j in judged])
+    ax.set_xticks(range(len(judged)), [j.cell.label for j in judged.values()])
     ax.tick_params(axis="x", length=0)
     ax.grid(False)  # every bar carries its number
 
@@ -58,7 +55,7 @@ def _paper_bar(ax: Axes, x: float, value: float, tint: str, high: float, results
         "facecolor": "white",
         "edgecolor": tint,
         "linewidth": 1.4,
-        "alpha": figures.paper_alpha(results),
+        "alpha": canvas.paper_alpha(results),
     }
     ax.bar(x, value, BAR, **look)
     ax.text(x, value + high * 0.015, f"{value:.2f}", ha="center", va="bottom", size=7.4, color="#6a717a")
@@ -78,19 +75,19 @@ def _our_bar(ax: Axes, x: float, judgement: Judgement, tint: str, high: float) -
     ax.text(x, top, f"{measured.mean:.2f}", ha="center", va="bottom", size=7.4, weight="bold")
 
 
-def _handles(results: Results) -> list[Patch]:
-    paper = "paper" if results.profile == "paper" else "paper (official data, 600k iterations)"
-    outlined: dict[str, Any] = {"facecolor": "white", "edgecolor": "#555555", "alpha": figures.paper_alpha(results)}
+def _handles(results: Results, length: int) -> list[Patch]:
+    paper = "paper" if results.profile == "paper" else f"paper (official data, {length // 1000}k iterations)"
+    outlined: dict[str, Any] = {"facecolor": "white", "edgecolor": "#555555", "alpha": canvas.paper_alpha(results)}
     return [Patch(label=paper, linewidth=1.4, **outlined), Patch(color="#777777", label="ours")]
 
 
-def alt_text(judged: dict[tuple[str, str], Judgement]) -> str:
-    parts = ["Shortcut options A, B and C beside the plain net, 34 layers."]
+def alt_text(artefact: Artefact, judged: dict[tuple[str, str], Judgement], names: dict[str, str]) -> str:
+    parts = [f"{artefact.spec['about']}."]
     for run in dict.fromkeys(run for run, _ in judged):
         words = []
-        for metric, name in METRICS.items():
+        for metric, name in names.items():
             judgement = judged[run, metric]
             ours = f"{judgement.measured.mean:.2f} %" if judgement.measured else "not run"
             words.append(f"{name} {ours} (paper {judgement.cell.printed} %)")
-        parts.append(f"{label_of(run)}: {', '.join(words)}.")
+        parts.append(f"{judgement.cell.label}: {', '.join(words)}.")
     return " ".join(parts)

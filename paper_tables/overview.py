@@ -8,10 +8,10 @@ from collections import Counter
 
 from paper_tables.claims import judge_claims
 from paper_tables.commands import overrides, state_of
-from paper_tables.headline import NAMES, caveat, conditions_of_all
+from paper_tables.evidence import Evidence
+from paper_tables.headline import caveat, conditions_of_all
 from paper_tables.measure import Conditions, Judgement, conditions_of, judge, ours_text
-from paper_tables.registry import Artefact, Registry
-from paper_tables.results import Results
+from paper_tables.paper import Artefact
 from paper_tables.table import Table
 from paper_tables.tested import how_tested_in
 
@@ -20,16 +20,16 @@ OUTCOMES = {"holds": "hold", "fails": "fail", "undecided": "are undecided", "not
 STATES = {"no training": "computed, no training"}
 
 
-def overview(results: Results, registry: Registry) -> str:
+def overview(evidence: Evidence) -> str:
     """The block as Markdown. Its links lead to the report of the profile, as the root of the repository sees it."""
-    columns = ["", "what it is", "state", "conditions", "for example (error in %)", "command"]
-    rows: list[list[str] | str] = [_row(artefact, results, registry) for artefact in registry.artefacts.values()]
-    report = f"[The report](report/{results.profile}/REPORT.md) has every number, curve and claim."
+    columns = ["", "what it is", "state", "conditions", "for example, in %", "command"]
+    rows: list[list[str] | str] = [_row(artefact, evidence) for artefact in evidence.paper.artefacts.values()]
+    report = f"[The report](report/{evidence.results.profile}/REPORT.md) has every number, curve and claim."
     parts = [
-        _wrapped(f"{_measured_so_far(results, registry)} {_claims(results, registry)} {report}"),
-        _picture(registry.artefacts[PICTURE], results),
+        _wrapped(f"{_measured_so_far(evidence)} {_claims(evidence)} {report}"),
+        _picture(evidence.paper.artefacts[PICTURE], evidence),
         Table("overview", "", columns, rows).markdown().strip(),
-        _options(results),
+        _options(evidence),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -38,33 +38,33 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
-def _measured_so_far(results: Results, registry: Registry) -> str:
-    seen = conditions_of_all(results, registry)
+def _measured_so_far(evidence: Evidence) -> str:
+    seen, profile = conditions_of_all(evidence), evidence.results.profile
     if not seen:
-        return f"Nothing has been run yet in profile `{results.profile}`."
-    measured = "; ".join(f"{NAMES[recipe]}, {conditions}" for recipe, conditions in seen.items())
-    return f"Measured so far: {measured} (profile `{results.profile}`). {caveat(seen, results.profile)}".rstrip()
+        return f"Nothing has been run yet in profile `{profile}`."
+    measured = "; ".join(f"{name}, {conditions}" for name, conditions in seen.items())
+    return f"Measured so far: {measured} (profile `{profile}`). {caveat(seen, profile)}".rstrip()
 
 
-def _picture(artefact: Artefact, results: Results) -> str:
-    picture = f"![{artefact.title}, ours](report/{results.profile}/figures/{artefact.name}.svg)"
+def _picture(artefact: Artefact, evidence: Evidence) -> str:
+    picture = f"![{artefact.title}, ours](report/{evidence.results.profile}/figures/{artefact.name}.svg)"
     return f"{picture}\n\n*{artefact.title}, ours. Hollow marks: where the paper's curves end, read off its figure.*"
 
 
-def _page(artefact: Artefact, results: Results) -> str:
-    return f"report/{results.profile}/REPORT.md#{artefact.title.lower().replace(' ', '-')}"
+def _page(artefact: Artefact, evidence: Evidence) -> str:
+    return f"report/{evidence.results.profile}/REPORT.md#{artefact.title.lower().replace(' ', '-')}"
 
 
-def _row(artefact: Artefact, results: Results, registry: Registry) -> list[str]:
-    seeds = [seed for run in artefact.runs() for seed in results.seeds.get(run, [])]
-    tested = how_tested_in(artefact, results, registry)
-    judged = [judge(cell, results, registry) for cell in artefact.cells() if cell.run in artefact.runs()]
+def _row(artefact: Artefact, evidence: Evidence) -> list[str]:
+    seeds = [seed for run in artefact.runs() for seed in evidence.trainings(run)]
+    tested = how_tested_in(artefact, evidence)
+    judged = [judge(cell, evidence) for cell in artefact.cells() if cell.run in artefact.runs()]
     return [
-        f"[{artefact.title}]({_page(artefact, results)})",
+        f"[{artefact.title}]({_page(artefact, evidence)})",
         _first_sentence(artefact.caption),
-        STATES.get(state := state_of(artefact, results), state) + _compared(judged),
-        _brief(conditions_of(seeds, registry, tested)) if seeds else "",
-        _example(judged, results),
+        STATES.get(state := state_of(artefact, evidence), state) + _compared(judged),
+        _brief(conditions_of(seeds, evidence.paper, tested)) if seeds else "",
+        _example(judged, evidence),
         f"`make {artefact.target}`",
     ]
 
@@ -81,12 +81,13 @@ def _compared(judged: list[Judgement]) -> str:
     return f"; {good} of {len(decided)} numbers within tolerance" if decided else ""
 
 
-def _example(judged: list[Judgement], results: Results) -> str:
+def _example(judged: list[Judgement], evidence: Evidence) -> str:
     """The last number of the table or figure that was measured, beside the paper's."""
     for found in reversed(judged):
         if found.measured is not None:
-            error, read = found.cell.metric.replace("_error", ""), f" ± {found.cell.pm:g}" if found.cell.pm else ""
-            return f"{found.cell.label}, {error}: {ours_text(found, results)} (paper: {found.cell.printed}{read})"
+            cell, metric = found.cell, evidence.paper.metrics[found.cell.metric]
+            read = f" ± {cell.pm:g}" if cell.pm else ""
+            return f"{cell.label}, {metric.label}: {ours_text(found, evidence)} (paper: {cell.printed}{read})"
     return ""
 
 
@@ -98,18 +99,18 @@ def _brief(conditions: Conditions) -> str:
     return ", ".join([data, " and ".join(lengths), " and ".join(conditions.precisions)])
 
 
-def _options(results: Results) -> str:
+def _options(evidence: Evidence) -> str:
     """What to add to a command for the conditions of this profile; nothing for the paper's."""
-    profile, changed = results.profile.partition("+")[0], overrides(results)
-    commands = [seed.provenance.get("command", "") for seed in results.all_seeds]
+    profile, changed = evidence.results.profile.partition("+")[0], overrides(evidence)
+    commands = [seed.provenance.get("command", "") for seed in evidence.results.all_seeds]
     words = [f"PROFILE={profile}"] if profile != "paper" else []
     words += ["DATA=/path/to/images"] if any("data.root=" in command for command in commands) else []
     words += [f'SET="{changed}"'] if changed else []
     return f"The same conditions: `make TARGET {' '.join(words)}`." if words else ""
 
 
-def _claims(results: Results, registry: Registry) -> str:
-    verdicts = judge_claims(results, registry)
+def _claims(evidence: Evidence) -> str:
+    verdicts = judge_claims(evidence)
     counts = Counter(verdict.outcome for verdict in verdicts)
     listed = ", ".join(f"{counts[outcome]} {words}" for outcome, words in OUTCOMES.items() if counts[outcome])
     note = " (some on a single run)" if any("one run" in verdict.word for verdict in verdicts) else ""

@@ -14,71 +14,70 @@ from typing import Any
 import pandas as pd
 
 from paper_tables import curves
+from paper_tables.evidence import Evidence
 from paper_tables.palette import PALETTES
+from paper_tables.paper import Artefact
 from paper_tables.readings import layer_responses, sorted_responses, words_for
-from paper_tables.registry import Artefact, Registry, label_of
-from paper_tables.results import Results, Seed
+from paper_tables.results import Seed
 
 SHOWN = 10  # nets that are switched on at first
 EXTRAS = ("lr", "train_loss")  # shown beside a point under the pointer
 
 
-def plot_of(artefact: Artefact, results: Results, registry: Registry) -> dict[str, Any] | None:
+def plot_of(artefact: Artefact, evidence: Evidence) -> dict[str, Any] | None:
     """The figure as data, None where it has no curves or nothing of it was run."""
     makers = {"curves": curves_plot, "responses": responses_plot}
     maker = makers.get(artefact.spec.get("figure", ""))
-    plot = maker(artefact, results, registry) if maker else None
+    plot = maker(artefact, evidence) if maker else None
     return plot if plot and any(panel["lines"] for panel in plot["panels"]) else None
 
 
-def curves_plot(artefact: Artefact, results: Results, registry: Registry) -> dict[str, Any]:
+def curves_plot(artefact: Artefact, evidence: Evidence) -> dict[str, Any]:
     """Error against iterations, with the axes of the printed figure."""
     panels = artefact.spec["panels"]
     runs = list(dict.fromkeys(run for panel in panels for run in panel["curves"]))
-    frame = curves.frame_of(artefact, results, registry)
+    frame = curves.frame_of(artefact, evidence)
     names = words_for(artefact)
     series = list(dict.fromkeys(series for panel in panels for series in panel["series"]))
     return {
         "x": "iterations",
         "y": "error (%)",
         "iterations": True,
-        "nets": _nets(runs, results, registry),
+        "nets": _nets(runs, evidence),
         "series": [{"id": name, "label": names.get(name, name)} for name in series],
-        "seeds": _seeds(runs, results),
-        "panels": [_curves_panel(panel, artefact, results, registry, frame) for panel in panels],
+        "seeds": _seeds(runs, evidence),
+        "panels": [_curves_panel(panel, artefact, evidence, frame) for panel in panels],
     }
 
 
-def _nets(runs: list[str], results: Results, registry: Registry) -> list[dict[str, Any]]:
+def _nets(runs: list[str], evidence: Evidence) -> list[dict[str, Any]]:
     nets = []
     for i, run in enumerate(runs):
-        tint = registry.nets[run]["colour"]
-        colours = {name: palette[tint] for name, palette in PALETTES.items()}
-        facts = {"there": run in results.seeds, "on": i < SHOWN, "dashed": registry.nets[run].get("line") == "--"}
-        nets.append({"id": run, "label": label_of(run), **facts, "colours": colours})
+        look = evidence.paper.runs[run]
+        colours = {name: palette[look["colour"]] for name, palette in PALETTES.items()}
+        facts = {"there": run in evidence.results.seeds, "on": i < SHOWN, "dashed": look.get("line") == "--"}
+        nets.append({"id": run, "label": evidence.paper.label(run), **facts, "colours": colours})
     return nets
 
 
-def _seeds(runs: list[str], results: Results) -> list[int]:
+def _seeds(runs: list[str], evidence: Evidence) -> list[int]:
     """Every seed number, where some run has several."""
-    if not any(len(results.seeds.get(run, [])) > 1 for run in runs):
+    if not any(len(evidence.trainings(run)) > 1 for run in runs):
         return []
-    return sorted({seed.seed for run in runs for seed in results.seeds.get(run, [])})
+    return sorted({seed.seed for run in runs for seed in evidence.trainings(run)})
 
 
-def _curves_panel(
-    panel: dict[str, Any], artefact: Artefact, results: Results, registry: Registry, frame: curves.Frame
-) -> dict[str, Any]:
+def _curves_panel(panel: dict[str, Any], artefact: Artefact, evidence: Evidence, frame: curves.Frame) -> dict[str, Any]:
     lines: list[dict[str, Any]] = []
     for run in panel["curves"]:
         for series in panel["series"]:
-            look = _look(curves.pen(series, panel, run, registry))
-            lines += [{"net": run, "series": series, **look, **line} for line in seed_lines(results, run, series)]
+            look = _look(curves.pen(series, panel, run, evidence.paper))
+            lines += [{"net": run, "series": series, **look, **line} for line in seed_lines(evidence, run, series)]
     scale = 1e4 * frame.share
     return {
         "title": panel["title"],
         "x": [float(x) * scale for x in panel["x"]],
-        "y": [curves.bottom_of(panel, results), frame.top],
+        "y": [curves.bottom_of(panel, evidence), frame.top],
         "lines": lines,
         "marks": list(_marks(panel, artefact, scale)),
     }
@@ -89,9 +88,9 @@ def _look(pen: dict[str, Any]) -> dict[str, Any]:
     return {"width": pen["linewidth"] * 1.2, "dash": "solid" if solid else "dash"}
 
 
-def seed_lines(results: Results, run: str, series: str) -> list[dict[str, Any]]:
+def seed_lines(evidence: Evidence, run: str, series: str) -> list[dict[str, Any]]:
     """A line for each seed, and before them the mean with its standard deviation where there are several."""
-    seeds = [seed for seed in results.seeds.get(run, []) if seed.curve is not None]
+    seeds = [seed for seed in evidence.trainings(run) if seed.curve is not None]
     lines = [_seed_line(seed, series, len(seeds)) for seed in seeds]
     if len(seeds) > 1:
         mean = curves.mean_curve(seeds, series)
@@ -121,8 +120,8 @@ def _marks(panel: dict[str, Any], artefact: Artefact, scale: float) -> Iterable[
         yield {"net": cell.run, "series": series, **place, "text": text}
 
 
-def responses_plot(artefact: Artefact, results: Results, registry: Registry) -> dict[str, Any]:
-    """Figure 7: std of the layers' responses, in layer order and sorted by size."""
+def responses_plot(artefact: Artefact, evidence: Evidence) -> dict[str, Any]:
+    """Std of the layers' responses, in layer order and sorted by size."""
     spec = artefact.spec
     sides = (
         ("in layer order", layer_responses, spec["layer_readings"]),
@@ -130,19 +129,19 @@ def responses_plot(artefact: Artefact, results: Results, registry: Registry) -> 
     )
     panels = []
     for title, values_of, readings in sides:
-        values = {run: values_of(results, run) for run in spec["curves"]}
-        lines = [_response_line(run, stds) for run, stds in values.items() if stds]
+        values = {run: values_of(evidence, run) for run in spec["curves"]}
+        lines = [_response_line(run, stds, run in spec["dashed"]) for run, stds in values.items() if stds]
         marks = [m for run in spec["curves"] for m in _response_marks(run, readings.get(run, {}), float(spec["pm"]))]
         every = [float(y) for y in spec["y"]] + [std for line in lines for std in line["y"]]
         y = [math.floor(min(every) * 2) / 2, math.ceil(max(every) * 2) / 2]
         panels.append({"title": title, "x": [float(x) for x in spec["x"]], "y": y, "lines": lines, "marks": marks})
-    nets = _nets(spec["curves"], results, registry)
+    nets = _nets(spec["curves"], evidence)
     axes = {"x": "layer", "y": "std", "iterations": False}
     return {**axes, "nets": nets, "series": [{"id": "std", "label": "std"}], "seeds": [], "panels": panels}
 
 
-def _response_line(run: str, stds: list[float]) -> dict[str, Any]:
-    dash = "dash" if "plain" in run else "solid"
+def _response_line(run: str, stds: list[float], dashed: bool) -> dict[str, Any]:
+    dash = "dash" if dashed else "solid"
     points = {"x": list(range(1, len(stds) + 1)), "y": _round(stds)}
     return {"net": run, "series": "std", "seed": None, "n": 1, "width": 1.8, "dash": dash, **points}
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from paper_tables.evidence import Evidence
 from paper_tables.measure import judge, ours_text
-from paper_tables.registry import Artefact, Registry, label_of
-from paper_tables.results import Results
+from paper_tables.paper import Artefact
 from paper_tables.table import NOT_RUN, Table
 
 
@@ -13,56 +13,56 @@ def words_for(artefact: Artefact) -> dict[str, str]:
     return artefact.spec.get("words", {"train_error": "training error", "test_error": "test error"})
 
 
-def reading_table(artefact: Artefact, results: Results, registry: Registry) -> Table:
+def reading_table(artefact: Artefact, evidence: Evidence) -> Table:
     """A figure's curves as numbers: the paper's readings beside ours."""
     if artefact.spec["figure"] == "responses":
-        return response_table(artefact, results)
+        return response_table(artefact, evidence)
     names = words_for(artefact)
     columns = ["net", *(f"{names[m]} (%) · {who}" for m in names for who in ("paper", "ours"))]
-    judged = {(c.run, c.metric): judge(c, results, registry) for c in artefact.readings()}
+    judged = {(c.run, c.metric): judge(c, evidence) for c in artefact.readings}
     rows: list[list[str] | str] = []
     for run in dict.fromkeys(run for run, _ in judged):
         pairs = [judged[run, metric] for metric in names]
         row = [pairs[0].cell.label]
         for judgement in pairs:
             pm = f" ± {judgement.cell.pm:g}" if judgement.cell.pm else ""
-            row += [judgement.cell.printed + pm, ours_text(judgement, results)]
+            row += [judgement.cell.printed + pm, ours_text(judgement, evidence)]
         rows.append(row)
     note = "End of training. The paper does not print these values: they are read off the figure, ± the reading."
     ours = frozenset(range(2, len(columns), 2))
     return Table(artefact.name, artefact.caption, columns, rows, ours, [note])
 
 
-def response_table(artefact: Artefact, results: Results) -> Table:
-    """Figure 7 sorted by size: std at some ranks, the paper's reading / ours."""
+def response_table(artefact: Artefact, evidence: Evidence) -> Table:
+    """Responses sorted by size: std at some ranks, the paper's reading / ours."""
     readings = artefact.spec["sorted_readings"]
     ranks = sorted({rank for values in readings.values() for rank in values})
     rows: list[list[str] | str] = []
     for run, values in readings.items():
-        ours = sorted_responses(results, run)
+        ours = sorted_responses(evidence, run)
         for who in ("paper", "ours"):
             cells = [""] * len(ranks)
             for i, rank in enumerate(ranks):
                 if rank in values:
                     got = f"{ours[rank - 1]:.2f}" if rank <= len(ours) else NOT_RUN
                     cells[i] = values[rank] if who == "paper" else got
-            rows.append([label_of(run), who, *cells])
+            rows.append([evidence.paper.label(run), who, *cells])
     note = f"Std at that rank, sorted by size. The paper's values are read off the figure (± {artefact.spec['pm']})."
     return Table(artefact.name, artefact.caption, ["net", "", *(f"rank {r}" for r in ranks)], rows, frozenset(), [note])
 
 
-def sorted_responses(results: Results, run: str) -> list[float]:
+def sorted_responses(evidence: Evidence, run: str) -> list[float]:
     """Std of the layers' responses, descending, mean over seeds rank by rank; empty where not measured."""
-    return _mean_by_place([sorted(stds, reverse=True) for stds in _responses(results, run)])
+    return _mean_by_place([sorted(stds, reverse=True) for stds in _responses(evidence, run)])
 
 
-def layer_responses(results: Results, run: str) -> list[float]:
+def layer_responses(evidence: Evidence, run: str) -> list[float]:
     """Std of the layers' responses in layer order, mean over seeds; empty where not measured."""
-    return _mean_by_place(_responses(results, run))
+    return _mean_by_place(_responses(evidence, run))
 
 
-def _responses(results: Results, run: str) -> list[list[float]]:
-    return [s.responses["std"].tolist() for s in results.seeds.get(run, []) if s.responses is not None]
+def _responses(evidence: Evidence, run: str) -> list[list[float]]:
+    return [s.responses["std"].tolist() for s in evidence.trainings(run) if s.responses is not None]
 
 
 def _mean_by_place(rows: list[list[float]]) -> list[float]:

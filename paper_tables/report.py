@@ -8,20 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
 
-from paper_tables import assets, figures, headline
+from paper_tables import headline
+from paper_tables.canvas import Drawing
 from paper_tables.claims import Verdict, judge_claims, rule_words, runs_of
 from paper_tables.commands import make_command, missing_commands, state_of
-from paper_tables.front import claim_groups, claims_table, lead, run_rows, tone
-from paper_tables.measure import Conditions, conditions_of
+from paper_tables.draw import draw
+from paper_tables.evidence import Evidence
+from paper_tables.headline import claim_groups, claims_table, lead, run_rows, tone
+from paper_tables.io import write
+from paper_tables.measure import Conditions, conditions_for, conditions_of
+from paper_tables.paper import Artefact
 from paper_tables.plots import plot_of
-from paper_tables.registry import Artefact, Registry, label_of
-from paper_tables.results import Results, Seed
+from paper_tables.results import Seed
 from paper_tables.run_pages import run_page
 from paper_tables.run_tables import provenance_of
 from paper_tables.table import Table
 from paper_tables.tables import artefact_table
-from paper_tables.tested import how_tested, how_tested_in
+from paper_tables.tested import how_tested_in
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -32,7 +37,7 @@ class Section:
 
     artefact: Artefact
     table: Table | None
-    drawing: figures.Drawing | None
+    drawing: Drawing | None
     command: str
     missing: list[str]  # commands that would fill what is not run
     seeds: list[Seed]
@@ -44,32 +49,31 @@ class Section:
     runs: list[str] = field(default_factory=list)  # those with a page
 
 
-def build(results: Results, registry: Registry, report: Path) -> Path:
+def build(evidence: Evidence, report: Path) -> Path:
     """Writes <report>/<profile>/ and returns its index.html."""
-    folder = report / results.profile
-    sections = [_section(artefact, results, registry, folder) for artefact in registry.artefacts.values()]
-    verdicts = judge_claims(results, registry)
+    folder = report / evidence.results.profile
+    sections = [_section(artefact, evidence, folder) for artefact in evidence.paper.artefacts.values()]
+    verdicts = judge_claims(evidence)
     for table in [
         *(s.table for s in sections if s.table),
-        claims_table(verdicts, headline.seen_text(headline.conditions_of_all(results, registry)), registry),
+        claims_table(verdicts, headline.seen_text(headline.conditions_of_all(evidence)), evidence.paper),
     ]:
         write_table(table, folder / "tables")
-    page = _page(sections, verdicts, results, registry)
-    figures.write(folder / "REPORT.md", render("REPORT.md.j2", page))
-    figures.write(folder / "index.html", render("index.html.j2", page))
-    _write_runs(results, registry, folder)
-    assets.write(folder)
+    page = _page(sections, verdicts, evidence)
+    write(folder / "REPORT.md", render("REPORT.md.j2", page))
+    write(folder / "index.html", render("index.html.j2", page))
+    _write_runs(evidence, folder)
+    write_scripts(folder)
     return folder / "index.html"
 
 
-def _write_runs(results: Results, registry: Registry, folder: Path) -> None:
+def _write_runs(evidence: Evidence, folder: Path) -> None:
     """<folder>/runs/<run>.html for each run that has a finished training."""
-    runs = [run for run in registry.nets if run in results.seeds]
+    runs = [run for run in evidence.paper.runs if run in evidence.results.seeds]
     for run in runs:
-        seeds = results.seeds[run]
-        conditions = conditions_of(seeds, registry, how_tested(seeds, registry, "test_error"))
-        caveat = headline.caveat({run.partition("-")[0]: conditions}, results.profile)
-        page = run_page(run, results, registry, folder / "runs")
+        conditions = conditions_for(evidence.trainings(run), evidence.paper, "test_error")
+        caveat = headline.caveat({evidence.paper.recipe(run).name: conditions}, evidence.results.profile)
+        page = run_page(run, evidence, folder / "runs")
         context = {
             "page": page,
             "others": runs,
@@ -77,35 +81,35 @@ def _write_runs(results: Results, registry: Registry, folder: Path) -> None:
             "caveat": caveat,
             "root": "../",
         }
-        context |= {"profile": results.profile, "label": label_of}
-        figures.write(folder / "runs" / f"{run}.html", render("run.html.j2", context))
+        context |= {"profile": evidence.results.profile, "label": evidence.paper.label}
+        write(folder / "runs" / f"{run}.html", render("run.html.j2", context))
 
 
 def _with_remarks(conditions: Conditions) -> str:
     return f"{conditions} ({conditions.remarks})" if conditions.remarks else str(conditions)
 
 
-def _section(artefact: Artefact, results: Results, registry: Registry, folder: Path) -> Section:
+def _section(artefact: Artefact, evidence: Evidence, folder: Path) -> Section:
     drawing = None
     if artefact.spec.get("figure"):
-        drawing = figures.draw(artefact, results, registry, folder / "figures")
-    seeds = [seed for run in artefact.named_runs() for seed in results.seeds.get(run, [])]
-    conditions = conditions_of(seeds, registry, how_tested_in(artefact, results, registry)) if seeds else None
-    table = artefact_table(artefact, results, registry)
+        drawing = draw(artefact, evidence, folder / "figures" / artefact.name)
+    seeds = [seed for run in artefact.named_runs() for seed in evidence.trainings(run)]
+    conditions = conditions_of(seeds, evidence.paper, how_tested_in(artefact, evidence)) if seeds else None
+    table = artefact_table(artefact, evidence)
     protocol = (artefact.protocol, f"Protocol: {artefact.protocol}.")
     return Section(
         artefact=artefact,
         table=table,
         notes=[note for note in table.notes if note not in protocol] if table else [],
         drawing=drawing,
-        command=make_command(artefact, results),
-        missing=missing_commands(artefact, results),
+        command=make_command(artefact, evidence),
+        missing=missing_commands(artefact, evidence),
         seeds=seeds,
         conditions=conditions,
-        state=state_of(artefact, results),
-        as_paper=results.profile == "paper" and conditions is not None and conditions.as_paper,
-        plot=plot_of(artefact, results, registry),
-        runs=[run for run in artefact.named_runs() if run in results.seeds],
+        state=state_of(artefact, evidence),
+        as_paper=evidence.results.profile == "paper" and conditions is not None and conditions.as_paper,
+        plot=plot_of(artefact, evidence),
+        runs=[run for run in artefact.named_runs() if run in evidence.results.seeds],
     )
 
 
@@ -116,10 +120,10 @@ def why_not(artefact: Artefact) -> str:
 
 def write_table(table: Table, folder: Path) -> None:
     """The table as .md, .csv, .tex and .html."""
-    figures.write(folder / f"{table.name}.md", table.markdown_file())
-    figures.write(folder / f"{table.name}.csv", table.csv())
-    figures.write(folder / f"{table.name}.tex", table.latex())
-    figures.write(folder / f"{table.name}.html", render("table.html.j2", {"table": table}))
+    write(folder / f"{table.name}.md", table.markdown_file())
+    write(folder / f"{table.name}.csv", table.csv())
+    write(folder / f"{table.name}.tex", table.latex())
+    write(folder / f"{table.name}.html", render("table.html.j2", {"table": table}))
 
 
 def pasted(table: Table) -> dict[str, str]:
@@ -127,37 +131,41 @@ def pasted(table: Table) -> dict[str, str]:
     return {"Markdown": table.markdown_file(), "LaTeX": table.latex(), "CSV": table.csv()}
 
 
-def _page(sections: list[Section], verdicts: list[Verdict], results: Results, registry: Registry) -> dict[str, Any]:
-    seen = headline.conditions_of_all(results, registry)
-    summary = headline.table6_summary(results, registry)
+def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) -> dict[str, Any]:
+    seen = headline.conditions_of_all(evidence)
     groups = [(word, [v for v in verdicts if v.word == word]) for word in headline.WORDS]
     return {
-        "profile": results.profile,
-        "profile_words": registry.profile_words(results.profile),
+        "profile": evidence.results.profile,
+        "profile_words": evidence.paper.profile_words(evidence.results.profile),
         "seen": headline.seen_text(seen),
-        "caveat": headline.caveat(seen, results.profile),
+        "caveat": headline.caveat(seen, evidence.results.profile),
         "groups": [(word, members) for word, members in groups if members],
-        "claims": claims_table(verdicts, headline.seen_text(seen), registry),
-        "rule": rule_words(registry),
-        "summary": summary,
-        "imagenet": headline.imagenet_summary(results, registry),
-        "fig1_table": next(s.table for s in sections if s.artefact.name == "fig1"),
-        "headline": headline.headline(results, registry),
+        "claims": claims_table(verdicts, headline.seen_text(seen), evidence.paper),
+        "rule": rule_words(evidence.paper),
+        "paper": evidence.paper,
+        "front": headline.front_page(evidence),
+        "headline": headline.headline(evidence),
         "sections": sections,
-        "skipped": results.skipped,
+        "skipped": evidence.results.skipped,
         "why": lambda section: why_not(section.artefact),
-        "provenance_columns": list(provenance_of(results.all_seeds[0])) if results.all_seeds else [],
+        "provenance_columns": list(provenance_of(evidence.results.all_seeds[0])) if evidence.results.all_seeds else [],
         "provenance_row": lambda seed: list(provenance_of(seed).values()),
         "root": "",
-        "lead": lead([section.state for section in sections], verdicts),
-        "glance": {s.artefact.name: s.drawing for s in sections if s.drawing},
-        "claim_groups": claim_groups(verdicts),
-        "evidence": lambda verdict: [(run, run in results.seeds) for run in runs_of(verdict.claim)],
-        "runs": run_rows(results, registry),
-        "label": label_of,
+        "lead": lead([section.state for section in sections], verdicts, evidence.paper),
+        "drawings": {s.artefact.name: s.drawing for s in sections if s.drawing},
+        "claim_groups": claim_groups(verdicts, evidence.paper),
+        "evidence": lambda verdict: [(run, run in evidence.results.seeds) for run in runs_of(verdict.claim)],
+        "runs": run_rows(evidence),
+        "label": evidence.paper.label,
         "pasted": pasted,
         "tone": tone,
     }
+
+
+def write_scripts(folder: Path) -> None:
+    """Beside a page and those below it: plotly's own bundle (one file, no network) and ours."""
+    write(folder / "assets" / "plotly.min.js", get_plotlyjs())
+    write(folder / "assets" / "report.js", (TEMPLATES / "report.js").read_bytes())
 
 
 @lru_cache(maxsize=1)

@@ -5,43 +5,48 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from paper_tables.evidence import Evidence
 from paper_tables.measure import judge, ours_text
-from paper_tables.registry import Registry, label_of
-from paper_tables.results import Results, Seed
+from paper_tables.results import Seed
 from paper_tables.table import Table
 from paper_tables.tables import verdict_text
 from paper_tables.tested import deviations_of
 
-METRICS = {"train_error": "training error", "test_error": "test error", "top1_error": "top-1", "top5_error": "top-5"}
+TESTED = ("top1_error", "top5_error")  # as evaluations name them
 
 
-def paper_table(run: str, results: Results, registry: Registry) -> Table | None:
+def paper_table(run: str, evidence: Evidence) -> Table | None:
     """Every number of the paper that stands beside this run."""
     rows: list[list[str] | str] = []
-    for artefact in registry.artefacts.values():
+    for artefact in evidence.paper.artefacts.values():
         for cell in (c for c in artefact.cells() if c.run == run):
-            found = judge(cell, results, registry)
-            metric = METRICS.get(cell.metric, cell.metric.replace("_", " "))
+            found = judge(cell, evidence)
+            metric = evidence.paper.metrics[cell.metric].label
             words = [artefact.title, metric + (f", {cell.protocol}" if cell.protocol else ""), cell.printed]
-            rows.append([*words, ours_text(found, results), found.difference_text, verdict_text(found)])
+            rows.append([*words, ours_text(found, evidence), found.difference_text, verdict_text(found)])
     columns = ["where", "metric", "paper", "ours", "difference", "verdict"]
-    return Table(run, f"{label_of(run)}: the paper's numbers and ours", columns, rows, frozenset({3})) if rows else None
+    return (
+        Table(run, f"{evidence.paper.label(run)}: the paper's numbers and ours", columns, rows, frozenset({3}))
+        if rows
+        else None
+    )
 
 
-def errors_table(run: str, seeds: list[Seed]) -> Table:
+def errors_table(run: str, evidence: Evidence) -> Table:
     """One row a seed: the errors of its last iterate, and of each protocol it was tested by."""
-    kept = [name for name in METRICS if any(name in seed.result["metrics"] for seed in seeds)]
+    seeds, paper = evidence.trainings(run), evidence.paper
+    kept = [name for name in paper.metrics if any(name in seed.result["metrics"] for seed in seeds)]
     protocols = sorted({protocol for seed in seeds for protocol in seed.evaluations})
-    tested = [(protocol, name) for protocol in protocols for name in ("top1_error", "top5_error")]
+    tested = [(protocol, name) for protocol in protocols for name in TESTED]
     tested = [(p, name) for p, name in tested if any(seed.value(name, p) is not None for seed in seeds)]
-    columns = ["seed", "iterations", *(f"{METRICS[name]} (%)" for name in kept)]
-    columns += [f"{METRICS[name]} (%), {named(protocol, seeds)}" for protocol, name in tested]
+    columns = ["seed", "iterations", *(f"{paper.metrics[name].label} (%)" for name in kept)]
+    columns += [f"{paper.metrics[name].label} (%), {named(protocol, seeds)}" for protocol, name in tested]
     rows: list[list[str] | str] = []
     for seed in seeds:
         values = [seed.value(name) for name in kept] + [seed.value(name, protocol) for protocol, name in tested]
         cells = ["" if value is None else f"{value:.2f}" for value in values]
         rows.append([str(seed.seed), f"{seed.result['iterations']:,}", *cells])
-    return Table(f"{run}-errors", f"{label_of(run)}: errors of each training", columns, rows)
+    return Table(f"{run}-errors", f"{paper.label(run)}: errors of each training", columns, rows)
 
 
 def named(name: str, seeds: list[Seed]) -> str:
@@ -72,14 +77,14 @@ def config_of(seeds: list[Seed]) -> dict[str, str]:
     return {key: " | ".join(dict.fromkeys(config.get(key, "-") for config in every)) for key in keys}
 
 
-def config_table(run: str, columns: dict[str, list[Seed]]) -> Table:
+def config_table(run: str, evidence: Evidence) -> Table:
     """The resolved configuration: one column where all trainings agree, else one for each."""
-    found = {name: config_of(seeds) for name, seeds in columns.items()}
+    found = {f"seed {seed.seed}": config_of([seed]) for seed in evidence.trainings(run)}
     if len({tuple(config.items()) for config in found.values()}) == 1:
         found = {"value": next(iter(found.values()))}
     keys = dict.fromkeys(key for config in found.values() for key in config)
     rows: list[list[str] | str] = [[key, *(config.get(key, "-") for config in found.values())] for key in keys]
-    return Table(f"{run}-config", f"{label_of(run)}: resolved configuration", ["key", *found], rows)
+    return Table(f"{run}-config", f"{evidence.paper.label(run)}: resolved configuration", ["key", *found], rows)
 
 
 def provenance_of(seed: Seed) -> dict[str, str]:
@@ -106,13 +111,13 @@ def provenance_of(seed: Seed) -> dict[str, str]:
     }
 
 
-def provenance_table(run: str, seeds: list[Seed]) -> Table:
+def provenance_table(run: str, evidence: Evidence) -> Table:
     """Provenance, a column for each seed."""
-    merged = []
+    merged, seeds = [], evidence.trainings(run)
     for seed in seeds:
         column = {k: v for k, v in provenance_of(seed).items() if k not in ("run", "seed", "command")}
         column |= {key: str(seed.provenance.get(key, "")) for key in ("start", "end")}
         merged.append(column | {"weights (SHA-256)": str(seed.result.get("weights_sha256", ""))[:12]})
     rows: list[list[str] | str] = [[key, *(column[key] for column in merged)] for key in merged[0]]
     columns = ["", *(f"seed {seed.seed}" for seed in seeds)]
-    return Table(f"{run}-provenance", f"{label_of(run)}: provenance", columns, rows)
+    return Table(f"{run}-provenance", f"{evidence.paper.label(run)}: provenance", columns, rows)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_tables import files
-from paper_tables.registry import UserError
+from paper_tables.paper import UserError
 from paper_tables.table import Table
 
 TARGETS = {

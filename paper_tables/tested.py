@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from paper_tables.registry import Artefact, Registry
-from paper_tables.results import Results, Seed, fingerprint_of
+from paper_tables.evidence import Evidence
+from paper_tables.paper import Artefact, Paper
+from paper_tables.results import Seed, fingerprint_of
 
 FP32 = ("fp32", "32", "32-true")
-BY_TESTS = ("test_error", "top1_error", "top5_error", "plateau_error")  # the others are no errors on test images
 UNSAID = "not said"
 MOVING = "BN statistics from moving averages"
 
@@ -45,7 +45,7 @@ class Tested:
         return ", ".join(words[key] for key in mine if mine[key] != theirs[key] and words[key])
 
     def unlike(self, wanted: dict[str, Any]) -> dict[str, str]:
-        """What is not as the paper tests (`protocols` of paper.yaml), in words. The paper leaves BN statistics open."""
+        """What is not as the paper tests (`protocols` of the paper), in words. The paper leaves BN statistics open."""
         if not wanted:
             return {"protocol": f"{self.protocol} is no protocol of the paper"}
         sides = tuple(int(side) for side in wanted["sides"])
@@ -148,30 +148,30 @@ class Testing:
         )
 
 
-def how_tested(seeds: Iterable[Seed], registry: Registry, metric: str, protocol: str | None = None) -> Testing:
+def how_tested(seeds: Iterable[Seed], paper: Paper, metric: str, protocol: str | None = None) -> Testing:
     """How the number `metric` of these trainings was tested; nothing for one that comes from no test."""
     found = Testing()
-    for seed in seeds if metric in BY_TESTS else ():
-        tested = tested_by(seed, registry, metric, protocol)
+    for seed in seeds if paper.metrics[metric].split == "test" else ():
+        tested = tested_by(seed, paper, metric, protocol)
         if tested is not None:
             words = str(tested) if protocol else words_of_training(seed)
-            unlike = tested.unlike(registry.protocol(seed.run, tested.protocol))
+            unlike = tested.unlike(paper.protocol(seed.run, tested.protocol))
             deviations = (tested.deviations,) if tested.deviations else ()
             found |= Testing((tested,), (words,) if words else (), tuple(unlike.items()), deviations)
     return found
 
 
-def tested_by(seed: Seed, registry: Registry, metric: str, protocol: str | None) -> Tested | None:
+def tested_by(seed: Seed, paper: Paper, metric: str, protocol: str | None) -> Tested | None:
     """The test that a number of one training comes from; None where it has no such number."""
     if protocol is None:
-        return of_training(seed, registry.protocol(seed.run, "single"))
+        return of_training(seed, paper.protocol(seed.run, "single"))
     found = seed.evaluation(protocol)
     return None if not found or found.get(metric) is None else of_evaluation(found, fingerprint_of(seed.provenance))
 
 
-def how_tested_in(artefact: Artefact, results: Results, registry: Registry) -> Testing:
+def how_tested_in(artefact: Artefact, evidence: Evidence) -> Testing:
     """How the numbers of ours that an artefact shows were tested."""
     found = Testing()
     for run, metric, protocol in dict.fromkeys((c.run, c.metric, c.protocol) for c in artefact.cells()):
-        found |= how_tested(results.seeds.get(run, []), registry, metric, protocol)
+        found |= how_tested(evidence.trainings(run), evidence.paper, metric, protocol)
     return found

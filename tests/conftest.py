@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from reproduce.config import Run, resolve
-from tests.figures import figure, pytest_terminal_summary  # noqa: F401
+from tests.helpers.figures import figure, pytest_terminal_summary  # noqa: F401
 
 # The real recipe on the embedded images, shrunk: a ResNet-8 (n = 1) for 12 updates of 8 images, tested at 5, 10 and 12.
 TINY = (

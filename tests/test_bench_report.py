@@ -7,7 +7,7 @@ import pytest
 
 from paper_tables import bench, speed
 from paper_tables.__main__ import main
-from tests.fake_results import write_tree
+from tests.helpers.fake_results import write_tree
 
 
 def test_a_report_is_timed_in_processes_of_its_own(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from paper_tables.__main__ import main
-from tests.fake_results import write_run
+from tests.helpers.fake_results import write_run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 NAMES = ("cifar10-plain-20", "cifar10-plain-56", "cifar10-resnet-20", "cifar10-resnet-56")

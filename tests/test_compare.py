@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paper_tables import comparison, registry, results
+from paper_tables import comparison, results
 from paper_tables.__main__ import main
 from paper_tables.significance import permutation_test
-from tests.fake_results import write_run
+from tests.helpers.evidence import PAPER, evidence
+from tests.helpers.fake_results import write_run
 
-PAPER = registry.load()
 PLAIN, RESNET = "cifar10-plain-56", "cifar10-resnet-56"
 
 
@@ -62,7 +62,7 @@ def test_many_seeds_are_drawn_the_same_way_each_time() -> None:
 
 
 def test_runs_are_compared_in_configuration_and_error(tree: Path) -> None:
-    made = comparison.of_runs([PLAIN, RESNET], results.read(tree, "short"), PAPER)
+    made = comparison.of_runs([PLAIN, RESNET], evidence(tree, "short"))
     assert list(comparison.config_differences(made).body()) == [["net.shortcut", "none", "A"]]
     rows = {row[0]: row[1:] for row in comparison.differences_table(made).body()}
     assert rows["test error"] == ["ResNet-56 − plain-56", "-3.00", "4 and 4", "differ, p = 0.029"]
@@ -89,12 +89,12 @@ def test_two_sets_are_compared_run_by_run(tree: Path) -> None:
 
 
 def test_more_runs_than_four_are_held_against_the_first(tmp_path: Path) -> None:
-    runs = [run for run in PAPER.nets if run.startswith("cifar10-")][:8]
+    runs = [run for run in PAPER.runs if run.startswith("cifar10-")][:8]
     for run in runs:
         write_run(tmp_path, "demo", run)
-    made = comparison.of_runs(runs, results.read(tmp_path, "demo"), PAPER)
+    made = comparison.of_runs(runs, evidence(tmp_path, "demo"))
     assert made.pairs == [(runs[0], run) for run in runs[1:]]
-    looks = [(made.registry.nets[run]["colour"], made.registry.nets[run]["line"]) for run in runs]
+    looks = [(made.evidence.paper.runs[run]["colour"], made.evidence.paper.runs[run]["line"]) for run in runs]
     assert len(set(looks)) == 8
 
 

@@ -18,7 +18,7 @@ from reproduce import observed, observer
 from reproduce.__main__ import main
 from reproduce.config import Run, digest, resolve
 from reproduce.launch import train_all
-from tests import fake_results
+from tests.helpers import fake_results
 from tests.wandb_records import history, records
 
 wandb: Any = pytest.importorskip("wandb", reason="wandb is not installed")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reproduce import doctor
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 
 GOOD = {"torch": "2.13.0", "torchvision": "0.28.0", "lightning": "2.6.6", "omegaconf": "2.4.0", "wandb": "0.31.0"}
 REQUIRES = {"0.25.0": "torch==2.10.0", "0.28.0": "torch (==2.13.0)", "0.29.2": "torch>=2.14.0"}

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from paper_tables import architectures, blocks, claims, columns, commands, files, headline, measure, registry, results
+from paper_tables import architectures, blocks, claims, columns, commands, files, headline, measure
 from paper_tables.__main__ import main
 from paper_tables.table import Table
 from paper_tables.tables import artefact_table
-from tests import fake_imagenet, fake_results
+from tests.helpers import fake_imagenet, fake_results
+from tests.helpers.evidence import PAPER, evidence
 
 ROOT = Path(__file__).resolve().parent.parent
-PAPER = registry.load()
 CLAIMS = {c["id"]: c for c in PAPER.claims if str(c["section"]).startswith("4.1")}
 
 
@@ -39,7 +39,7 @@ def report(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table(name: str, root: Path, profile: str = "paper") -> Table:
-    found = artefact_table(PAPER.artefacts[name], results.read(root, profile), PAPER)
+    found = artefact_table(PAPER.artefacts[name], evidence(root, profile))
     assert found is not None
     return found
 
@@ -49,7 +49,7 @@ def row(found: Table, name: str) -> list[str]:
 
 
 def verdict(root: Path, identifier: str, profile: str = "paper") -> claims.Verdict:
-    return claims.judge_claim(CLAIMS[identifier], results.read(root, profile), PAPER)
+    return claims.judge_claim(CLAIMS[identifier], evidence(root, profile))
 
 
 # ---- Table 1 and the diagrams ----
@@ -84,22 +84,22 @@ def test_a_net_that_is_not_the_papers_disagrees(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["{", '{"vgg-16": {"layers": 16}}', '{"vgg-16": 3}'])
 def test_broken_architectures_are_skipped_with_a_reason(content: str, tmp_path: Path) -> None:
     (tmp_path / "architectures.json").write_text(content)
-    found = results.read(tmp_path, "paper")
-    assert found.architectures == {}
-    assert [path for path, _ in found.skipped] == ["architectures.json"]
+    found = evidence(tmp_path, "paper")
+    assert found.results.architectures == {}
+    assert [path for path, _ in found.results.skipped] == ["architectures.json"]
     assert row(table("table1", tmp_path), "FLOPs")[3] == "1.8×10⁹"
 
 
 def test_without_counts_table_1_and_the_diagrams_say_how_to_count(tmp_path: Path) -> None:
-    found = results.read(tmp_path / "none", "paper")
+    found = evidence(tmp_path / "none", "paper")
     assert "python -m reproduce architectures" in " ".join(table("table1", tmp_path / "none").notes)
     for name, paint in (("fig2", blocks.paint), ("fig3", columns.paint), ("fig5", blocks.paint)):
-        _, drawing = paint(PAPER.artefacts[name], found, PAPER)
+        _, drawing = paint(PAPER.artefacts[name], found)
         assert drawing.alt.startswith(f"{PAPER.artefacts[name].title}: not run, {architectures.COMMAND}")
 
 
 def test_figure_3_has_the_papers_boxes_in_the_papers_rows() -> None:
-    nets = results.read(ROOT / "results", "paper").architectures
+    nets = evidence(ROOT / "results", "paper").results.architectures
     drawn = [columns.boxes(nets[name]) for name in PAPER.artefacts["fig3"].spec["nets"]]
     vgg, plain, residual = ([box.words for box in column] for column in drawn)
     assert plain == residual
@@ -116,7 +116,7 @@ def test_figure_3_has_the_papers_boxes_in_the_papers_rows() -> None:
 
 
 def test_figure_3_dots_the_three_shortcuts_where_dimensions_grow() -> None:
-    nets = results.read(ROOT / "results", "paper").architectures
+    nets = evidence(ROOT / "results", "paper").results.architectures
     found = columns.shortcuts(nets["imagenet-resnet-34-A"])
     assert len(found) == 16
     boxes = columns.boxes(nets["imagenet-resnet-34-A"])
@@ -125,7 +125,7 @@ def test_figure_3_dots_the_three_shortcuts_where_dimensions_grow() -> None:
 
 
 def test_figure_5_shows_the_blocks_of_the_nets() -> None:
-    nets = results.read(ROOT / "results", "paper").architectures
+    nets = evidence(ROOT / "results", "paper").results.architectures
     drawn = {
         b["net"]: blocks.identity_block(nets[b["net"]], b["stage"]) for b in PAPER.artefacts["fig5"].spec["blocks"]
     }
@@ -143,7 +143,7 @@ def test_table2_measures_ten_crops_and_the_footnotes_have_no_printed_number(tree
     assert row(found, "34 layers") == ["34 layers", "28.54", "28.54", "25.03", "25.03"]
     assert row(found, "34 layers, three times the iterations")[1:3] == ["not printed", "28.50"]
     cells = {c.run: c for c in PAPER.artefacts["table2"].cells()}
-    judged = measure.judge(cells["imagenet-plain-50"], results.read(tree, "paper"), PAPER)
+    judged = measure.judge(cells["imagenet-plain-50"], evidence(tree))
     assert (judged.verdict, judged.difference) == ("not compared", None)
     assert PAPER.artefacts["table2"].runs() == [
         f"imagenet-{n}" for n in ("plain-18", "resnet-18-A", "plain-34", "resnet-34-A")
@@ -168,8 +168,8 @@ def test_published_weights_stand_in_columns_of_their_own_and_say_on_what(tree: P
 
 def test_published_weights_are_never_judged(tmp_path: Path) -> None:
     fake_imagenet.write_published(tmp_path, "torchvision-resnet50-v1", "10-crop", 22.1, 6.0)
-    found = results.read(tmp_path, "paper")
-    assert {j.verdict for j in measure.judgements(PAPER.artefacts.values(), found, PAPER)} == {"not run"}
+    found = evidence(tmp_path, "paper")
+    assert {j.verdict for j in measure.judgements(PAPER.artefacts.values(), found)} == {"not run"}
     assert row(table("table3", tmp_path), "ResNet-50")[2] == "not run"
 
 
@@ -183,7 +183,7 @@ def test_table5_has_the_papers_test_errors_and_our_validation_errors(tree: Path,
     assert row(found, "2 × ResNet-152, ResNet-50") == ["2 × ResNet-152, ResNet-50", "not printed", "4.10"]
     missing = table("table5", tmp_path)
     assert list(missing.body())[-1][1:] == ["not printed", "not run"]
-    command = commands.missing_commands(PAPER.artefacts["table5"], results.read(tmp_path, "paper"))[-1]
+    command = commands.missing_commands(PAPER.artefacts["table5"], evidence(tmp_path, "paper"))[-1]
     assert command.startswith("python -m reproduce ensemble imagenet-resnet-34-B imagenet-resnet-34-C")
 
 
@@ -192,7 +192,7 @@ def test_a_trained_net_that_was_not_tested_says_so(tmp_path: Path) -> None:
     (folder / "eval-10-crop.json").unlink()
     assert row(table("table3", tmp_path), "ResNet-50")[2] == "not run (trained, 10-crop not measured)"
     assert row(table("table4", tmp_path), "ResNet-50")[2] == "20.74"
-    found = results.read(tmp_path, "paper")
+    found = evidence(tmp_path, "paper")
     wanted = commands.missing_commands(PAPER.artefacts["table3"], found)
     assert "python -m reproduce evaluate imagenet-resnet-50 --protocol 10-crop --profile paper" in wanted
     assert "python -m reproduce train imagenet-resnet-50 --profile paper" not in wanted
@@ -208,8 +208,8 @@ def test_an_evaluation_that_cannot_be_trusted_is_skipped(change: dict[str, Any],
     folder = fake_imagenet.write_run(tmp_path, "paper", "imagenet-resnet-50")
     path = folder / "eval-10-crop.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    found = results.read(tmp_path, "paper")
-    assert [where for where, _ in found.skipped] == ["imagenet-resnet-50/seed-0/eval-10-crop.json"]
+    found = evidence(tmp_path, "paper")
+    assert [where for where, _ in found.results.skipped] == ["imagenet-resnet-50/seed-0/eval-10-crop.json"]
     assert row(table("table3", tmp_path), "ResNet-50")[2].startswith("not run")
 
 
@@ -221,8 +221,8 @@ def test_published_weights_and_ensembles_are_checked_too(change: dict[str, Any],
     ):
         value = json.loads(path.read_text()) | change
         path.write_text(json.dumps({k: v for k, v in value.items() if v is not None}))
-    found = results.read(tmp_path, "paper")
-    assert sorted(path.split("/")[0] for path, _ in found.skipped) == ["ensembles", "published"]
+    found = evidence(tmp_path, "paper")
+    assert sorted(path.split("/")[0] for path, _ in found.results.skipped) == ["ensembles", "published"]
 
 
 def test_latex_of_the_wide_tables_is_escaped(report: Path) -> None:
@@ -243,7 +243,7 @@ def test_figure_4_reads_curves_with_and_without_top5_columns(tmp_path: Path) -> 
     (folder / "curve.csv").write_text("\n".join(",".join(line.split(",")[:5]) for line in lines))
     assert list(files.curve(folder / "curve.csv")) == files.CURVE
     (folder / "curve.csv").write_text("\n".join([lines[0], *(line.rsplit(",", 1)[0] + ",999" for line in lines[1:])]))
-    assert [path for path, _ in results.read(tmp_path, "paper").skipped] == ["imagenet-plain-18/seed-0/curve.csv"]
+    assert [path for path, _ in evidence(tmp_path, "paper").results.skipped] == ["imagenet-plain-18/seed-0/curve.csv"]
 
 
 def test_figure_4_compares_plateau_and_ends(tree: Path) -> None:
@@ -258,17 +258,17 @@ def test_the_plateau_lies_between_25_and_30_of_60_of_a_training(tmp_path: Path) 
     head = "iteration,lr,train_loss,train_error,test_error\n"
     rows = {20000: 90, 25000: 40, 30000: 42, 30001: 10, 60000: 31}
     (folder / "curve.csv").write_text(head + "".join(f"{at},0.1,1,50,{error}\n" for at, error in rows.items()))
-    (seed,) = results.read(tmp_path, "short").seeds["imagenet-plain-18"]
+    (seed,) = evidence(tmp_path, "short").results.seeds["imagenet-plain-18"]
     assert seed.value("plateau_error") == 41
 
 
 @pytest.mark.parametrize("name", ["fig4", "table3"])
 def test_the_figures_hold_with_everything_and_with_nothing_measured(name: str, tree: Path, tmp_path: Path) -> None:
-    from paper_tables import figures
+    from paper_tables.draw import draw
 
     artefact = PAPER.artefacts[name]
-    full = figures.draw(artefact, results.read(tree, "paper"), PAPER, tmp_path / "full")
-    none = figures.draw(artefact, results.read(tmp_path / "none", "paper"), PAPER, tmp_path / "none")
+    full = draw(artefact, evidence(tree), tmp_path / "full" / name)
+    none = draw(artefact, evidence(tmp_path / "none"), tmp_path / "none" / name)
     assert "not run" not in full.alt
     assert none.alt.count("not run") >= 4
     assert (tmp_path / "full" / f"{name}.png").read_bytes() != (tmp_path / "none" / f"{name}.png").read_bytes()
@@ -285,7 +285,7 @@ def test_the_papers_own_numbers_hold_every_claim(tree: Path) -> None:
 
 
 def test_margins_are_half_of_the_smallest_difference_that_the_paper_prints() -> None:
-    """Orderings of Sec. 4.1 with a margin of their own: as paper.yaml says, and rounded down."""
+    """Orderings of Sec. 4.1 with a margin of their own: as the paper's file says, and rounded down."""
     printed = {(c.run, c.metric, c.protocol): c.paper for a in PAPER.artefacts.values() for c in a.cells()}
     for claim in (c for c in CLAIMS.values() if "margin" in c and not c.get("counted")):
         runs = {run: printed[run, claim["metric"], claim["protocol"]] for run in claims.runs_of(claim)}
@@ -341,12 +341,12 @@ def test_three_times_the_iterations_are_the_papers_length_of_that_run(tmp_path: 
 def test_other_conditions_are_not_the_papers(share: float, changes: Any, reason: str, tmp_path: Path) -> None:
     for run in ("imagenet-plain-18", "imagenet-plain-34"):
         fake_imagenet.write_run(tmp_path, "paper", run, share=share, **changes)
-    found = results.read(tmp_path, "paper")
+    found = evidence(tmp_path, "paper")
     word = verdict(tmp_path, "imagenet-degradation-training").word
     assert word == (claims.SHORT if reason == "the budget" else "holds in one run each")
-    judged = measure.judgements([PAPER.artefacts["table2"]], found, PAPER)
+    judged = measure.judgements([PAPER.artefacts["table2"]], found)
     assert {j.verdict for j in judged} == {"not compared", "not run"}
-    assert f"Not the paper's conditions: {reason}" in headline.conditions_line(found, PAPER)
+    assert f"Not the paper's conditions: {reason}" in headline.conditions_line(found)
 
 
 def test_counted_claims_need_no_training_and_fail_where_the_count_does(tmp_path: Path) -> None:
@@ -365,11 +365,11 @@ def test_both_recipes_of_a_profile_are_named(tree: Path, tmp_path: Path) -> None
     both = tmp_path / "results"
     shutil.copytree(tree, both)
     fake_results.write_run(both, "paper", "cifar10-plain-20")
-    line = headline.conditions_line(results.read(both, "paper"), PAPER)
+    line = headline.conditions_line(evidence(both))
     assert "CIFAR-10: CIFAR-10, official binaries" in line
     assert "ImageNet: ImageNet-2012" in line
     assert "Not the paper's conditions" not in line
-    text = headline.headline(results.read(both, "paper"), PAPER)
+    text = headline.headline(evidence(both))
     assert "| ResNet-34 B | 24.52 | 24.52 | +0.00 | within 0.50 in one run |" in text
 
 
@@ -402,12 +402,10 @@ def test_recomputed_bn_statistics_stand_below_the_table(tmp_path: Path) -> None:
     again = json.loads((folder / "eval-10-crop.json").read_text())
     again |= {"top1_error": 24.99, "bn_statistics": "recomputed", "deviations": {"bn_statistics": "recomputed"}}
     (folder / "eval-10-crop+0123abcd.json").write_text(json.dumps(again))
-    table = artefact_table(PAPER.find("table3"), results.read(tmp_path, "paper"), PAPER)
+    table = artefact_table(PAPER.find("table3"), evidence(tmp_path))
     assert table is not None
     (note,) = [note for note in table.notes if "BN statistics recomputed" in note]
     assert "ResNet-34 A 25.03 → 24.99" in note
-    other = artefact_table(
-        PAPER.find("table4"), results.read(tmp_path, "paper"), PAPER
-    )  # another protocol: not measured again
+    other = artefact_table(PAPER.find("table4"), evidence(tmp_path))  # another protocol: not measured again
     assert other is not None
     assert not [note for note in other.notes if "BN statistics recomputed" in note]

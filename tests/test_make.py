@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()

@@ -14,27 +14,28 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from paper_tables import claims, headline, measure, overview, registry, results, tables
+from paper_tables import claims, headline, measure, overview, paper, tables
 from paper_tables.__main__ import main
-from paper_tables.compare import compare
+from paper_tables.comparison import points_in_common
+from paper_tables.paper import Cell
 from paper_tables.results import Results, Seed
-from tests.fake_results import write_run, write_tree
-from tests.figures import Figure
+from tests.helpers.evidence import PAPER, evidence
+from tests.helpers.fake_results import write_run, write_tree
+from tests.helpers.figures import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
-PAPER = registry.load()
 FOUR = ["cifar10-plain-20", "cifar10-plain-56", "cifar10-resnet-20", "cifar10-resnet-56"]
 
 
 def printed(name: str) -> list[list[str]]:
     """An artefact's rows as the paper prints them."""
-    rows = PAPER.artefacts[name].rows()
-    return [[c.printed if isinstance(c, registry.Cell) else c for c in row] for _, row in rows if row]
+    rows = PAPER.artefacts[name].rows
+    return [[c.printed if isinstance(c, Cell) else c for c in row] for _, row in rows if row]
 
 
 def verdict(root: Path, profile: str, identifier: str) -> claims.Verdict:
     claim = next(c for c in PAPER.claims if c["id"] == identifier)
-    return claims.judge_claim(claim, results.read(root, profile), PAPER)
+    return claims.judge_claim(claim, evidence(root, profile))
 
 
 @pytest.fixture(scope="session")
@@ -96,9 +97,9 @@ def test_per_class_ap_averages_to_the_printed_map(name: str) -> None:
 
 def test_table6_readings_of_figure_6_and_its_claims_name_known_runs() -> None:
     for claim in PAPER.claims:
-        known = {*PAPER.nets, "vgg-16", "vgg-19"} if claim.get("counted") else set(PAPER.nets)
+        known = {*PAPER.runs, "vgg-16", "vgg-19"} if claim.get("counted") else set(PAPER.runs)
         assert set(claims.runs_of(claim)) <= known, claim["id"]
-    readings = {(c.run, c.metric): c for c in PAPER.artefacts["fig6"].readings()}
+    readings = {(c.run, c.metric): c for c in PAPER.artefacts["fig6"].readings}
     assert readings["cifar10-plain-56", "test_error"].paper == 13.3
     assert readings["cifar10-resnet-1202", "train_error"].printed == "below 0.1"
     assert PAPER.artefacts["fig7"].spec["sorted_readings"]["cifar10-resnet-110"][109] == "0.65"
@@ -106,8 +107,8 @@ def test_table6_readings_of_figure_6_and_its_claims_name_known_runs() -> None:
 
 def test_run_ids_are_those_that_can_be_trained() -> None:
     declared = set(re.findall(r"^([\w-]+):", (ROOT / "configs" / "runs.yaml").read_text(), re.MULTILINE))
-    assert declared <= set(PAPER.nets)
-    assert not {run for run in set(PAPER.nets) - declared if run.startswith("cifar10-")}
+    assert declared <= set(PAPER.runs)
+    assert not {run for run in set(PAPER.runs) - declared if run.startswith("cifar10-")}
 
 
 def test_profiles_are_those_that_can_be_trained() -> None:
@@ -133,7 +134,7 @@ def test_runs_prints_what_an_artefact_needs(capsys: pytest.CaptureFixture[str]) 
 
 def test_runs_of_all_are_all_runs_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "all"]) == 0
-    assert sorted(capsys.readouterr().out.split()) == sorted(PAPER.nets)
+    assert sorted(capsys.readouterr().out.split()) == sorted(PAPER.runs)
 
 
 @pytest.mark.parametrize("name", ["table1", "fig3-architectures", "table8", "fig2"])
@@ -211,10 +212,10 @@ def test_files_that_cannot_be_trusted_are_listed_and_never_stop(tmp_path: Path, 
         folder.mkdir(parents=True)
         (folder / "result.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     (tmp_path / "paper" / "cifar10-plain-20" / "seed-x").mkdir()
-    found = results.read(tmp_path, "paper")
-    assert list(found.seeds) == ["cifar10-plain-20"]
-    assert {path.split("/")[0] for path, _ in found.skipped} == {*broken, "cifar10-plain-20"}
-    assert all(reason and "\n" not in reason and str(tmp_path) not in reason for _, reason in found.skipped)
+    found = evidence(tmp_path, "paper")
+    assert list(found.results.seeds) == ["cifar10-plain-20"]
+    assert {path.split("/")[0] for path, _ in found.results.skipped} == {*broken, "cifar10-plain-20"}
+    assert all(reason and "\n" not in reason and str(tmp_path) not in reason for _, reason in found.results.skipped)
     code = main(["render", "fig1", "--results", str(tmp_path), "--report", str(tmp_path / "report")])
     listed = sum(f"{run}/seed-0" in (tmp_path / "report/paper/index.html").read_text() for run in broken)
     reached = f"exit {code}, {listed} of {len(broken)} listed with the reason"
@@ -237,11 +238,11 @@ def test_files_that_cannot_be_trusted_are_listed_and_never_stop(tmp_path: Path, 
 def test_a_bad_curve_is_skipped_and_its_result_kept(text: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path, "paper", "cifar10-plain-20", test=9.5)
     (folder / "curve.csv").write_text(text)
-    found = results.read(tmp_path, "paper")
-    (seed,) = found.seeds["cifar10-plain-20"]
+    found = evidence(tmp_path, "paper")
+    (seed,) = found.results.seeds["cifar10-plain-20"]
     assert seed.curve is None
     assert seed.value("test_error") == 9.5
-    assert [path for path, _ in found.skipped] == ["cifar10-plain-20/seed-0/curve.csv"]
+    assert [path for path, _ in found.results.skipped] == ["cifar10-plain-20/seed-0/curve.csv"]
 
 
 def test_a_training_on_its_way_is_not_run_but_unfinished(tmp_path: Path) -> None:
@@ -250,10 +251,10 @@ def test_a_training_on_its_way_is_not_run_but_unfinished(tmp_path: Path) -> None
     (folder / "curve.csv").write_text(
         "iteration,lr,train_loss,train_error,test_error\n1000,0.1,1,40,\n2000,0.1,1,30,41\n"
     )
-    found = results.read(tmp_path, "paper")
-    assert found.unfinished == {"cifar10-resnet-20": 2000}
-    assert found.skipped == []
-    table = tables.artefact_table(PAPER.artefacts["table6"], found, PAPER)
+    found = evidence(tmp_path, "paper")
+    assert found.results.unfinished == {"cifar10-resnet-20": 2000}
+    assert found.results.skipped == []
+    table = tables.artefact_table(PAPER.artefacts["table6"], found)
     assert table is not None
     assert "not run (unfinished, at iteration 2,000)" in table.markdown()
 
@@ -262,7 +263,7 @@ def test_a_training_on_its_way_is_not_run_but_unfinished(tmp_path: Path) -> None
 
 
 def test_table6_shows_best_of_five_mean_and_difference(full: Path) -> None:
-    table = tables.artefact_table(PAPER.artefacts["table6"], results.read(full, "paper"), PAPER)
+    table = tables.artefact_table(PAPER.artefacts["table6"], evidence(full))
     assert table is not None
     row = next(r for r in table.body() if r[1] == "110" and r[0] == "ResNet")
     assert row[3] == "6.43 (6.61 ± 0.16)"
@@ -286,7 +287,7 @@ def test_best_is_for_five_runs_of_resnet_110_only(tmp_path: Path) -> None:
         write_run(tmp_path, "paper", "cifar10-resnet-20", seed, test=8.5 + 0.1 * seed)
     for seed in range(3):
         write_run(tmp_path, "paper", "cifar10-resnet-110", seed, test=6.5)
-    text = headline.headline(results.read(tmp_path, "paper"), PAPER)
+    text = headline.headline(evidence(tmp_path))
     assert "8.70 ± 0.16 (n = 5)" in text
     assert "6.50 ± 0.00 (n = 3)" in text
     assert "best" not in text
@@ -295,9 +296,9 @@ def test_best_is_for_five_runs_of_resnet_110_only(tmp_path: Path) -> None:
 def test_seeds_under_different_conditions_are_marked_and_not_judged(tmp_path: Path) -> None:
     write_run(tmp_path, "paper", "cifar10-resnet-20", 0, test=8.7)
     write_run(tmp_path, "paper", "cifar10-resnet-20", 1, test=8.8, precision="bf16")
-    found = results.read(tmp_path, "paper")
+    found = evidence(tmp_path, "paper")
     cell = next(c for c in PAPER.artefacts["table6"].cells() if c.run == "cifar10-resnet-20")
-    judged = measure.judge(cell, found, PAPER)
+    judged = measure.judge(cell, found)
     assert judged.verdict == "not compared"
     assert "[mixed precision]" in tables.ours_text(judged, found)
 
@@ -308,26 +309,26 @@ def test_seeds_under_different_conditions_are_marked_and_not_judged(tmp_path: Pa
 )
 def test_other_conditions_are_never_held_against_the_paper(changes: Any, iterations: int, tmp_path: Path) -> None:
     write_run(tmp_path, "paper", "cifar10-resnet-20", 0, test=30, iterations=iterations, **changes)
-    found = results.read(tmp_path, "paper")
+    found = evidence(tmp_path, "paper")
     cell = next(c for c in PAPER.artefacts["table6"].cells() if c.run == "cifar10-resnet-20")
-    assert measure.judge(cell, found, PAPER).verdict == "not compared"
-    assert "Not the paper's conditions" in headline.conditions_line(found, PAPER)
+    assert measure.judge(cell, found).verdict == "not compared"
+    assert "Not the paper's conditions" in headline.conditions_line(found)
 
 
 def test_a_tolerance_is_fixed_whatever_was_measured(tmp_path: Path) -> None:
     for seed, error in enumerate([8.0, 9.0]):
         write_run(tmp_path, "paper", "cifar10-resnet-20", seed, test=error)
     write_run(tmp_path, "paper", "cifar10-resnet-32", 0, test=8.02)
-    found = results.read(tmp_path, "paper")
+    found = evidence(tmp_path, "paper")
     cells = {c.run: c for c in PAPER.artefacts["table6"].cells()}
-    noisy = measure.judge(cells["cifar10-resnet-20"], found, PAPER)
+    noisy = measure.judge(cells["cifar10-resnet-20"], found)
     assert (noisy.tolerance, noisy.verdict) == (0.5, "undecided")  # 8.50 against 8.75, and 2 standard errors of 0.50
-    outside = measure.judge(cells["cifar10-resnet-32"], found, PAPER)
+    outside = measure.judge(cells["cifar10-resnet-32"], found)
     assert (outside.tolerance, outside.verdict) == (0.5, "outside")  # 8.02 against 7.51
 
 
 def test_latex_is_one_table_environment_with_everything_escaped(full: Path) -> None:
-    table = tables.artefact_table(PAPER.artefacts["table6"], results.read(full, "paper"), PAPER)
+    table = tables.artefact_table(PAPER.artefacts["table6"], evidence(full))
     assert table is not None
     text = table.latex()
     assert text.startswith("\\begin{table}\n")
@@ -467,7 +468,7 @@ def test_equal_means_equal(tmp_path: Path) -> None:
 
 
 def test_a_paper_like_tree_reproduces_every_claim_but_the_close_one(full: Path) -> None:
-    judged = claims.judge_claims(results.read(full, "paper"), PAPER)
+    judged = claims.judge_claims(evidence(full))
     words = {v.claim["id"]: v.word for v in judged if str(v.claim["section"]).startswith("4.2")}
     assert words.pop("resnet-110-best") == "undecided in one run each"  # 6.62 against 7.00: closer than half a point
     assert words.pop("warm-up-length") == "reproduced"  # ResNet-110 has five seeds, every other net one
@@ -610,7 +611,7 @@ def test_the_readme_block_is_replaced_and_checked(full: Path, tmp_path: Path) ->
     assert text.endswith("<!-- headline:end -->\nafter\n")
     row = "| [Table 6](report/paper/REPORT.md#table-6) | Error on the CIFAR-10 test set | "
     row += "measured; 6 of 6 numbers within tolerance | the paper's | "
-    row += "ResNet-1202, test: 7.95 (paper: 7.93) | `make table6` |"
+    row += "ResNet-1202, test error: 7.95 (paper: 7.93) | `make table6` |"
     assert row in text.splitlines()
 
 
@@ -644,21 +645,20 @@ def test_compare_joins_the_points_that_two_curves_share(tmp_path: Path) -> None:
         curve["train_error"] += len(iterations)
         seeds.append(Seed("cifar10-plain-20", 0, {"provenance": {"precision": "fp32"}}, curve))
     a, b = (Results(name, {"cifar10-plain-20": [seed]}) for name, seed in zip("ab", seeds, strict=True))
-    rows = list(compare(a, b).body())
+    rows = list(points_in_common(a, b).body())
     assert rows == [
         ["cifar10-plain-20 seed 0", "80", "53.00", "52.00", "-1.00", "60.00", "60.00"],
         ["cifar10-plain-20 seed 0", "120", "53.00", "52.00", "-1.00", "60.00", "60.00"],
     ]
-    assert list(compare(a, Results("none")).body()) == []
+    assert list(points_in_common(a, Results("none")).body()) == []
 
 
 def test_seeds_whose_batch_normalisation_differs_are_not_one_number(tmp_path: Path) -> None:
-    loaded = registry.load()
     one = {"data": {"fingerprint": "f", "official": True}, "precision": "fp32", "processes": 1, "bn_group": "device"}
     found = [{**one}, {**one, "processes": 2}, {**one, "bn_group": 64}]
     seeds = [Seed("cifar10-resnet-110", k, {"provenance": p, "iterations": 64000}) for k, p in enumerate(found)]
-    assert measure.conditions_of(seeds[:2], loaded).mixed == ["images per batch normalisation"]
-    assert measure.conditions_of(seeds[1:], loaded).mixed == []  # 64 on each of two devices is groups of 64
+    assert measure.conditions_of(seeds[:2], PAPER).mixed == ["images per batch normalisation"]
+    assert measure.conditions_of(seeds[1:], PAPER).mixed == []  # 64 on each of two devices is groups of 64
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/performance.md", "docs/reliability.md"])
@@ -668,16 +668,39 @@ def test_what_is_generated_is_what_the_committed_results_say(page: str) -> None:
 
 
 def test_the_overview_has_a_row_for_every_table_and_figure(full: Path) -> None:
-    found = results.read(full, "paper")
-    rows = [line for line in overview.overview(found, PAPER).splitlines() if line.startswith("| [")]
+    text = overview.overview(evidence(full, "paper"))
+    rows = [line for line in text.splitlines() if line.startswith("| [")]
     assert [row.split("]")[0][3:] for row in rows] == [artefact.title for artefact in PAPER.artefacts.values()]
     assert all(f"`make {artefact.target}`" in row for row, artefact in zip(rows, PAPER.artefacts.values(), strict=True))
 
 
 def test_the_overview_says_how_to_get_the_same_conditions(full: Path, tmp_path: Path) -> None:
-    assert "PROFILE=" not in overview.overview(results.read(full, "paper"), PAPER)
-    assert "`make TARGET PROFILE=demo`" in overview.overview(results.read(full, "demo"), PAPER)
+    assert "PROFILE=" not in overview.overview(evidence(full, "paper"))
+    assert "`make TARGET PROFILE=demo`" in overview.overview(evidence(full, "demo"))
     (tmp_path / "results").mkdir()
-    text = overview.overview(results.read(tmp_path / "results", "short"), PAPER)
+    text = overview.overview(evidence(tmp_path / "results", "short"))
     assert "Nothing has been run yet in profile `short`." in text
     assert "| not run |  |  | `make table6` |" in text
+
+
+# ---- What a cell knows ----
+
+
+def test_every_paper_of_the_folder_loads() -> None:
+    for path in paper.PAPERS.glob("*.yaml"):
+        assert paper.load(path.stem).artefacts
+
+
+def test_a_cell_knows_metric_images_direction_and_protocol() -> None:
+    (cell,) = [c for c in PAPER.find("table3").cells() if (c.run, c.printed) == ("imagenet-resnet-50", "6.71")]
+    assert (cell.metric, cell.split, cell.better, cell.protocol) == ("top5_error", "validation", "lower", "10-crop")
+    running = next(c for c in PAPER.find("fig6").readings if c.metric == "train_error")
+    assert (running.split, running.protocol) == ("train", None)
+
+
+def test_a_table_of_precisions_has_the_highest_as_its_best() -> None:
+    given = {"run": "cifar10-resnet-20", "metric": "map", "paper": 76.4, "best_of": 2, "eval": "voc"}
+    cell = paper.make_cell("table7", given, PAPER)
+    measured = measure.Measured((75.0, 77.0), measure.conditions_of([], PAPER))
+    assert (cell.better, cell.protocol) == ("higher", "voc")
+    assert measured.text(cell).startswith("77.00 best (76.00")

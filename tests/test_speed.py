@@ -8,7 +8,7 @@ import pytest
 
 from paper_tables import reliability, speed
 from paper_tables.__main__ import main, parser
-from paper_tables.registry import UserError
+from paper_tables.paper import UserError
 
 MACHINE = {"device": "CPU (x)", "cpu": "CPU (x)", "cores": 2, "threads": 2, "versions": {"torch": "2.15.0"}}
 USUAL = {"usual, 0 workers": [0.2, 0.25, 0.3], "usual, 2 workers": [0.4] * 3}

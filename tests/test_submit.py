@@ -20,7 +20,7 @@ from reproduce.config import Run, resolve
 from reproduce.lock import lock
 from reproduce.side_by_side import command
 from reproduce.submit import Resources, submit
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 
 submitit = pytest.importorskip("submitit")
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from paper_tables import commands, headline, measure, registry, results
+from paper_tables import commands, headline, measure
 from paper_tables.__main__ import main
 from paper_tables.claims import judge_claim
 from paper_tables.table import Table
 from paper_tables.tables import artefact_table
 from paper_tables.tested import of_evaluation
-from tests import fake_imagenet, fake_results
+from tests.helpers import fake_imagenet, fake_results
+from tests.helpers.evidence import PAPER, evidence
 
-PAPER = registry.load()
 RUN = "imagenet-resnet-50"
 
 
@@ -29,11 +29,11 @@ def change(path: Path, name: str = "", **values: Any) -> Path:
 
 def judged(root: Path, table: str = "table4", run: str = RUN) -> measure.Judgement:
     cell = next(cell for cell in PAPER.artefacts[table].cells() if cell.run == run)
-    return measure.judge(cell, results.read(root, "paper"), PAPER)
+    return measure.judge(cell, evidence(root))
 
 
 def table(root: Path, name: str = "table4") -> Table:
-    found = artefact_table(PAPER.artefacts[name], results.read(root, "paper"), PAPER)
+    found = artefact_table(PAPER.artefacts[name], evidence(root))
     assert found is not None
     return found
 
@@ -100,19 +100,19 @@ def test_a_test_that_deviates_is_shown_where_there_is_no_other_and_not_compared(
     path.unlink()
     assert row(table(tmp_path), "ResNet-50")[2] == "20.74 [tested otherwise: bf16]"
     assert judged(tmp_path).verdict == "not compared"
-    assert commands.state_of(PAPER.artefacts["table4"], results.read(tmp_path, "paper")) == "1 of 5 runs"
+    assert commands.state_of(PAPER.artefacts["table4"], evidence(tmp_path, "paper")) == "1 of 5 runs"
 
 
 def test_nets_that_were_tested_differently_decide_no_claim(tmp_path: Path) -> None:
     fake_imagenet.write_run(tmp_path, "paper", "imagenet-plain-18")
     folder = fake_imagenet.write_run(tmp_path, "paper", "imagenet-plain-34")
     claim = next(claim for claim in PAPER.claims if claim["id"] == "imagenet-degradation-validation")
-    assert judge_claim(claim, results.read(tmp_path, "paper"), PAPER).word == "reproduced in one run each"
+    assert judge_claim(claim, evidence(tmp_path)).word == "reproduced in one run each"
     change(folder / "eval-10-crop.json", precision="bf16")
-    verdict = judge_claim(claim, results.read(tmp_path, "paper"), PAPER)
+    verdict = judge_claim(claim, evidence(tmp_path))
     assert (verdict.word, "how they were tested" in verdict.numbers) == ("undecided in one run each", True)
     change(folder.parents[1] / "imagenet-plain-18/seed-0/eval-10-crop.json", precision="bf16")
-    assert judge_claim(claim, results.read(tmp_path, "paper"), PAPER).word == "holds in one run each"
+    assert judge_claim(claim, evidence(tmp_path)).word == "holds in one run each"
 
 
 def trained(root: Path, **tested: str) -> None:
@@ -138,7 +138,7 @@ def test_the_errors_of_a_training_say_how_they_were_tested(
     assert found.conditions.endswith(f"· {words}")
     (ours,) = [row for row in found.body() if row[1] == "20" and row[0] == "ResNet"]
     assert ours[10] == words
-    line = headline.conditions_line(results.read(tmp_path, "paper"), PAPER)
+    line = headline.conditions_line(evidence(tmp_path))
     assert ("the precision is not fp32" in line) == (verdict == "not compared")
 
 
@@ -146,7 +146,7 @@ def test_what_comes_from_no_test_is_judged_whatever_the_tests_were(tmp_path: Pat
     """The running training error does not depend on how test images are tested."""
     trained(tmp_path, precision="bf16")
     cell = next(c for c in PAPER.artefacts["fig6"].cells() if (c.run, c.metric) == ("cifar10-resnet-20", "train_error"))
-    assert measure.judge(cell, results.read(tmp_path, "paper"), PAPER).verdict in ("within", "outside")
+    assert measure.judge(cell, evidence(tmp_path)).verdict in ("within", "outside")
 
 
 def test_published_weights_and_ensembles_say_how_they_were_tested(tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ def test_members_of_an_ensemble_are_named_as_it_writes_them(tmp_path: Path) -> N
 )
 def test_a_file_that_does_not_say_its_conditions_properly_is_skipped(values: dict[str, Any], tmp_path: Path) -> None:
     change(fake_imagenet.write_run(tmp_path, "paper", RUN) / "eval-multi-scale.json", **values)
-    found = results.read(tmp_path, "paper")
-    assert [where for where, _ in found.skipped] == [f"{RUN}/seed-0/eval-multi-scale.json"]
+    found = evidence(tmp_path, "paper")
+    assert [where for where, _ in found.results.skipped] == [f"{RUN}/seed-0/eval-multi-scale.json"]
 
 
 def test_a_test_in_other_words_says_what_is_different() -> None:

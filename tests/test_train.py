@@ -26,7 +26,7 @@ from reproduce.errors import UserError
 from reproduce.launch import train_all, verdict
 from reproduce.lock import lock
 from tests.conftest import TINY
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 Make = Callable[..., Run]

@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from paper_tables import artefacts, claims, commands, comparison, headline, measure, registry, results, tables
+from paper_tables import artefacts, claims, commands, comparison, headline, measure, tables
 from paper_tables.__main__ import main
-from tests.fake_results import write_run
+from tests.helpers.evidence import PAPER, evidence
+from tests.helpers.fake_results import write_run
 
-PAPER = registry.load()
 P20, P56, R20, R56 = (f"cifar10-{net}" for net in ("plain-20", "plain-56", "resnet-20", "resnet-56"))
 R110, R1202, NO_WARMUP = "cifar10-resnet-110", "cifar10-resnet-1202", "cifar10-resnet-110-no-warmup"
 
 
 def verdict(root: Path, identifier: str, profile: str = "paper") -> claims.Verdict:
     claim = next(c for c in PAPER.claims if c["id"] == identifier)
-    return claims.judge_claim(claim, results.read(root, profile), PAPER)
+    return claims.judge_claim(claim, evidence(root, profile))
 
 
 def judged(root: Path, run: str, artefact: str = "table6", metric: str = "test_error") -> measure.Judgement:
     cell = next(c for c in PAPER.artefacts[artefact].cells() if (c.run, c.metric) == (run, metric))
-    return measure.judge(cell, results.read(root, "paper"), PAPER)
+    return measure.judge(cell, evidence(root))
 
 
 def sample(n: int, mean: float, std: float) -> list[float]:
@@ -125,13 +125,13 @@ def test_single_runs_keep_their_word_wherever_verdicts_are_shown(
     root, arguments = tmp_path / "results", ["--results", str(tmp_path / "results")]
     for run, train, test in ((P20, 1.4, 9.7), (P56, 5.8, 13.3), (R20, 0.65, 8.8)):
         write_run(root, "paper", run, train=train, test=test)
-    found = results.read(root, "paper")
+    found = evidence(root, "paper")
     assert main(["check", *arguments]) == 0
-    shown = {"check": capsys.readouterr().out, "headline": headline.headline(found, PAPER)}
+    shown = {"check": capsys.readouterr().out, "headline": headline.headline(found)}
     assert main(["render", "all", *arguments, "--report", str(tmp_path / "report")]) == 0
     report = tmp_path / "report" / "paper"
     shown |= {name: (report / name).read_text() for name in ("index.html", "REPORT.md", "tables/claims.csv")}
-    shown["artefacts.json"] = json.dumps(artefacts.content(found, PAPER))
+    shown["artefacts.json"] = json.dumps(artefacts.content(found))
     for place, text in shown.items():
         assert "reproduced in one run each" in text, place
     counts = "claims: 3 not reproduced"
@@ -139,7 +139,7 @@ def test_single_runs_keep_their_word_wherever_verdicts_are_shown(
     assert "reproduced in one run each 2" in shown["headline"]
     assert "within 0.50 in one run" in shown["headline"]
     assert "within in one run" in shown["check"]
-    made = comparison.of_runs([P20, P56], found, PAPER)
+    made = comparison.of_runs([P20, P56], found)
     assert "one run each" in list(comparison.differences_table(made).body())[0][-1]
 
 
@@ -160,8 +160,8 @@ def test_one_seed_at_a_short_length_decides_nothing_between_20_and_56_layers(tmp
     again = tmp_path / "again"  # the other end of what initial weights moved by 1e-7 made of ResNet-56
     short_runs(again, resnet_20=61.1, resnet_56=84.0)
     assert verdict(again, "residual-depth-training", "short").word == SHORT
-    found = results.read(tmp_path, "short")
-    assert f"{SHORT} 2" in headline.counts_line(claims.judge_claims(found, PAPER))
+    found = evidence(tmp_path, "short")
+    assert f"{SHORT} 2" in headline.counts_line(claims.judge_claims(found))
     assert main(["check", "--profile", "short", "--results", str(tmp_path)]) == 0
 
 
@@ -201,12 +201,12 @@ def test_below_a_printed_bound_is_strict(train: float, word: str, tmp_path: Path
 @pytest.mark.parametrize(("test", "word"), [(83.0, "holds"), (60.0, "fails"), (59.6, "fails")])
 def test_a_bound_is_shown_as_a_bound(test: float, word: str, tmp_path: Path) -> None:
     write_run(tmp_path, "paper", "cifar10-plain-110", train=test, test=test)
-    found = results.read(tmp_path, "paper")
-    table = tables.artefact_table(PAPER.artefacts["table6"], found, PAPER)
+    found = evidence(tmp_path, "paper")
+    table = tables.artefact_table(PAPER.artefacts["table6"], found)
     assert table is not None
     row = next(r for r in table.body() if r[:2] == ["plain", "110"])
     assert (row[5], row[7]) == ("", f"above 60: {word} in one run")
-    assert f"| plain-110 | above 60 | {test:.2f} |  | above 60: {word} in one run |" in headline.headline(found, PAPER)
+    assert f"| plain-110 | above 60 | {test:.2f} |  | above 60: {word} in one run |" in headline.headline(found)
 
 
 def test_a_bound_within_two_standard_errors_is_undecided(tmp_path: Path) -> None:
@@ -231,14 +231,14 @@ def test_seeds_of_another_recipe_or_other_data_are_refused(
     write_run(tmp_path, "paper", R20, 2, test=8.9, **changes)
     write_run(tmp_path, "paper", P20, test=9.7)
     write_run(tmp_path, "paper", R56, train=0.1, test=7.0)
-    found = results.read(tmp_path, "paper")
+    found = evidence(tmp_path, "paper")
     ours = measure.ours_text(judged(tmp_path, R20), found)
     assert ours == f"refused (seeds of different {what})"
-    ((where, reason),) = found.skipped
+    ((where, reason),) = found.results.skipped
     assert where == R20
     assert reason.startswith(f"seeds of different {what}: 0, 1 (")
     assert "2 (" in reason
-    assert R20 in found.refused
+    assert R20 in found.results.refused
     got = verdict(tmp_path, "residual-depth-test")
     assert (got.word, got.numbers) == ("undecided", f"ResNet-20 is refused: seeds of different {what}")
     arguments = ["--results", str(tmp_path)]
@@ -258,7 +258,7 @@ def test_a_refused_run_leaves_a_claim_on_pairs_to_the_other_pairs(tmp_path: Path
     write_run(tmp_path, "demo", R20, 1, recipe_hash="fedcba9876543210")
     got = verdict(tmp_path, "no-extra-parameters", "demo")
     assert (got.word, got.numbers) == ("holds by count", "plain-56 853,018, ResNet-56 853,018: difference +0")
-    found = results.read(tmp_path, "demo")
+    found = evidence(tmp_path, "demo")
     assert commands.missing_commands(PAPER.artefacts["fig1"], found) == []
     assert not [c for c in commands.missing_commands(PAPER.artefacts["table6"], found) if R20 in c]
 
@@ -279,7 +279,7 @@ def test_another_device_version_or_commit_is_averaged_and_said(
     write_run(tmp_path, "paper", R20, 1, test=8.9, **changes)
     got = judged(tmp_path, R20)
     assert got.verdict == "within"
-    assert measure.ours_text(got, results.read(tmp_path, "paper")) == f"8.80 ± 0.14 (n = 2) {words}"
+    assert measure.ours_text(got, evidence(tmp_path, "paper")) == f"8.80 ± 0.14 (n = 2) {words}"
 
 
 def test_a_claim_says_that_its_runs_come_from_two_devices(tmp_path: Path) -> None:
@@ -320,15 +320,15 @@ def test_every_start_of_a_training_counts_among_its_conditions(
     origin = {key: last[key] for key in ("processes", "device", "versions", "commit")}
     write_run(tmp_path, "paper", R20, test=8.7, starts=starts, bn_group=group, **origin)
     got = judged(tmp_path, R20)
-    assert measure.ours_text(got, results.read(tmp_path, "paper")) == words
+    assert measure.ours_text(got, evidence(tmp_path, "paper")) == words
     assert (got.verdict == "not compared") == ("normalisation" in words)
 
 
 @pytest.mark.parametrize("starts", ["twice", [3], [{"processes": 0}], [{"processes": 2, "device": 7}]])
 def test_starts_that_cannot_be_trusted_are_skipped_with_a_reason(starts: Any, tmp_path: Path) -> None:
     write_run(tmp_path, "paper", R20, test=8.7, starts=starts)
-    found = results.read(tmp_path, "paper")
-    assert found.seeds == {}
-    ((where, reason),) = found.skipped
+    found = evidence(tmp_path, "paper")
+    assert found.results.seeds == {}
+    ((where, reason),) = found.results.skipped
     assert where == f"{R20}/seed-0/result.json"
     assert reason.startswith("provenance: starts")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import reproduce.train  # noqa: F401 - its imports are none of the three seconds
 from reproduce import config
 from reproduce.__main__ import main
-from tests.figures import FUZZ, Figure, refusal
+from tests.helpers.figures import FUZZ, Figure, refusal
 
 pytestmark = pytest.mark.reliability
 PROFILE, RECIPE, RUNS = "profiles/smoke.yaml", "cifar10.yaml", "runs.yaml"

@@ -13,7 +13,7 @@ from PIL import Image
 import reproduce.train  # noqa: F401 - its imports are none of the three seconds
 from reproduce.__main__ import main
 from tests.conftest import TINY
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 
 pytestmark = pytest.mark.reliability
 CIFAR = ["train", "cifar10-resnet-20", "--profile", "smoke", *TINY[1:], "net.depth=8", "net.classes=2", "data.subset=0"]

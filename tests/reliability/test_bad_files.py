@@ -24,7 +24,7 @@ from reproduce.launch import train_all
 from reproduce.nets import published
 from reproduce.nets.residual import build
 from tests.conftest import TINY
-from tests.figures import FUZZ, Figure, refusal
+from tests.helpers.figures import FUZZ, Figure, refusal
 
 pytestmark = pytest.mark.reliability
 Make = Callable[..., Run]

@@ -18,7 +18,7 @@ from reproduce import checkpoint
 from reproduce.config import Run
 from reproduce.launch import train_all
 from reproduce.record import sweep
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 from tests.reliability.trainings import KEPT, SERVER, Training, begin, is_readable
 
 pytestmark = pytest.mark.reliability

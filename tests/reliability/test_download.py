@@ -11,7 +11,7 @@ import pytest
 from torchvision.datasets import CIFAR10
 
 from reproduce.data.official import download_official
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 from tests.reliability.trainings import SERVER
 
 pytestmark = pytest.mark.reliability

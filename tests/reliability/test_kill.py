@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reproduce import checkpoint
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 from tests.reliability.trainings import WORDS, Training, kill_until_done, seconds_of
 
 pytestmark = pytest.mark.reliability

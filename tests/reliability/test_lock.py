@@ -12,7 +12,7 @@ import pytest
 from reproduce import lock as module
 from reproduce.errors import UserError
 from reproduce.lock import STALE_SECONDS, holder, lock, me
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 from tests.reliability.trainings import SERVER, Training
 
 pytestmark = pytest.mark.reliability

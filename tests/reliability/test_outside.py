@@ -14,7 +14,7 @@ from reproduce import observer
 from reproduce.config import Run
 from reproduce.launch import train_all
 from tests.conftest import TINY
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 from tests.reliability.trainings import WORDS, Training, seconds_of
 
 pytestmark = pytest.mark.reliability

@@ -19,7 +19,7 @@ from reproduce.build import build_data, build_net
 from reproduce.config import Run
 from reproduce.data.cifar10 import Cifar10
 from reproduce.measure import count_errors, recompute_bn
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 from tests.reliability.trainings import IN_DOUBLE, KEEP_STATES, WORDS, Training
 
 pytestmark = pytest.mark.reliability

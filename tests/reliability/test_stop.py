@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reproduce import stop
-from tests.figures import Figure
+from tests.helpers.figures import Figure
 from tests.reliability.trainings import WORDS, Training, free_port
 
 pytestmark = pytest.mark.reliability

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.fake_results import provenance
+from tests.helpers.fake_results import provenance
 
 LENGTH = 600000
 SIDES = {"10-crop": [256], "multi-scale": [224, 256, 384, 480, 640]}
