@@ -191,14 +191,14 @@ bench-options: $(INSTALLED) ## Speed of a step by precision, memory layout, comp
 bench-jobs: $(INSTALLED) ## Speed of several trainings at the same time on one device
 	@$(REPRODUCE) bench-jobs && $(PAPER) speed jobs
 bench-report: $(INSTALLED) ## Seconds that the whole report of PROFILE takes, imports and rendering
-	@$(PAPER) bench --profile $(PROFILE) && $(PAPER) speed report
+	@$(PYTHON) -m benchmarks.report --profile $(PROFILE) && $(PAPER) speed report
 picture: $(INSTALLED) ## PROFILE's report and a picture of its front page: report/<profile>/index.png
 	@$(call render,all) && $(CHROMIUM) --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
 	  --hide-scrollbars --window-size=1280,1330 --screenshot="report/$$folder/index.png" "file://$(CURDIR)/report/$$folder/index.html" 2> /dev/null \
 	  && echo "report/$$folder/index.png"
 clean:               ## Caches and the reports of demo and smoke; never results/, runs/ (checkpoints) or data/
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info report/demo report/smoke report/demo+* report/smoke+*
-	find reproduce paper_tables tests -name __pycache__ -prune -exec rm -rf {} +
+	find reproduce paper_tables benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
 
 # ---- The artefacts: which are trained, and how ----
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 from paper_tables.paper import Artefact, Paper, UserError, load
 
 if TYPE_CHECKING:
-    from paper_tables.evidence import Evidence
-    from paper_tables.results import Results
+    from paper_tables.results.evidence import Evidence
+    from paper_tables.results.reader import Results
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,7 +40,6 @@ def parser() -> argparse.ArgumentParser:
     speed = verbs.add_parser("speed", help="what a benchmark measured, as a table")
     speed.add_argument("benchmark", choices=["step", "options", "jobs", "loader", "imagenet", "report"])
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
-    bench = verbs.add_parser("bench", help="time the rendering of a profile's report: results/bench/report.json")
     compare = verbs.add_parser(
         "compare", help="runs, or two sets of results, side by side: errors, curves, configuration"
     )
@@ -52,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         verb.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
     for verb in (render, compare):
         verb.add_argument("--palette", choices=["safe", "paper"], default="safe", help="colours of the figures (safe)")
-    for verb in (render, check, headline, readme, bench, compare, artefacts):
+    for verb in (render, check, headline, readme, compare, artefacts):
         verb.add_argument("--profile", default="paper", help="which results (paper)")
         verb.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
     return top
@@ -61,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     verbs = {"runs": _runs, "render": _render, "check": _check, "headline": _headline, "readme": _readme}
-    verbs |= {"speed": _speed, "bench": _bench, "compare": _compare, "artefacts": _artefacts}
+    verbs |= {"speed": _speed, "compare": _compare, "artefacts": _artefacts}
     try:
         code = verbs[options.verb](options)
         print(end="", flush=True)  # what cannot be written is to be known here
@@ -91,8 +90,8 @@ def _end_output() -> None:
 
 def _evidence(options: argparse.Namespace, profile: str = "") -> Evidence:
     """The paper, and the results of --profile (or of another profile) under --results. Raises UserError."""
-    from paper_tables.evidence import Evidence
-    from paper_tables.results import read
+    from paper_tables.results.evidence import Evidence
+    from paper_tables.results.reader import read
 
     paper = replace(load(), palette=getattr(options, "palette", "safe"))
     return Evidence(paper, read(options.results, paper.check_profile(profile or options.profile, options.results)))
@@ -113,19 +112,19 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _render(options: argparse.Namespace) -> int:
-    from paper_tables import headline, report
+    from paper_tables.report import front_page, page
 
     evidence = _evidence(options)
     artefacts = evidence.paper.select(options.artefacts)
-    page = report.build(evidence, options.report)
+    path = page.build(evidence, options.report)
     if "all" in options.artefacts:
-        print(headline.headline(evidence))
+        print(front_page.headline(evidence))
     else:
-        print(headline.conditions_line(evidence) + "\n")
+        print(front_page.conditions_line(evidence) + "\n")
         for artefact in artefacts:
             print(_words(artefact, evidence))
     anchor = f"#{artefacts[0].name}" if len(artefacts) == 1 else ""
-    print(f"report: {page}{anchor}")
+    print(f"report: {path}{anchor}")
     _say_skipped(evidence.results)
     return 0
 
@@ -137,8 +136,8 @@ def _say_skipped(found: Results) -> None:
 
 def _words(artefact: Artefact, evidence: Evidence) -> str:
     """An artefact on a terminal: title, caption, table, and why what is missing is missing."""
-    from paper_tables.commands import missing_commands
-    from paper_tables.tables import artefact_table
+    from paper_tables.report.commands import missing_commands
+    from paper_tables.tables.measured import artefact_table
 
     table, missing = artefact_table(artefact, evidence), missing_commands(artefact, evidence)
     lines = [f"{artefact.title} (Sec. {artefact.section}). {artefact.caption}", ""]
@@ -155,7 +154,7 @@ def _words(artefact: Artefact, evidence: Evidence) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from paper_tables.check import check
+    from paper_tables.verdicts.check import check
 
     text, failed = check(_evidence(options))
     print(text)
@@ -163,17 +162,17 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _headline(options: argparse.Namespace) -> int:
-    from paper_tables.headline import headline
+    from paper_tables.report.front_page import headline
 
     print(headline(_evidence(options)), end="")
     return 0
 
 
 def _readme(options: argparse.Namespace) -> int:
-    from paper_tables import headline, overview, reliability, speed
-    from paper_tables.markdown import update_readme
+    from paper_tables.report import front_page, overview, reliability, speed
+    from paper_tables.report.markdown import update_readme
 
-    blocks = {headline.MARKERS: overview.overview(_evidence(options))}
+    blocks = {front_page.MARKERS: overview.overview(_evidence(options))}
     blocks |= {part.MARKERS: part.block(options.results) for part in (speed, reliability)}
     fresh = update_readme(options.file, blocks, options.check)
     if options.check and not fresh:
@@ -183,23 +182,16 @@ def _readme(options: argparse.Namespace) -> int:
 
 
 def _speed(options: argparse.Namespace) -> int:
-    from paper_tables import speed
+    from paper_tables.report import speed
 
     print(speed.text(options.results, options.benchmark), end="")
     return 0
 
 
-def _bench(options: argparse.Namespace) -> int:
-    from paper_tables import bench
-
-    load().check_profile(options.profile, options.results)
-    print(bench.bench(options.results, options.profile))
-    return 0
-
-
 def _compare(options: argparse.Namespace) -> int:
     """Runs of one profile, or two sets of results; a set is a profile or its folder."""
-    from paper_tables import comparison, results
+    from paper_tables.report import comparison
+    from paper_tables.results import reader
 
     paper, words = replace(load(), palette=options.palette), options.what
     if all(word in paper.runs for word in words):
@@ -214,7 +206,7 @@ def _compare(options: argparse.Namespace) -> int:
             raise UserError(f"compare {strange}: no such run, and {runs[0]} is one; name runs, or two sets of results")
         if len(pair) != 2 or any(word in paper.runs for word in pair):
             raise UserError("compare: name runs, or two sets of results (a profile or its folder), not both")
-        a, b = (results.read(*_set(word, options.results, paper)) for word in pair)
+        a, b = (reader.read(*_set(word, options.results, paper)) for word in pair)
         _say_skipped(a)
         _say_skipped(b)
         made = comparison.of_sets(a, b, (pair[0], pair[1]), paper)
@@ -226,7 +218,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _artefacts(options: argparse.Namespace) -> int:
-    from paper_tables.artefacts import write
+    from paper_tables.report.export import write
 
     print(write(_evidence(options), options.report))
     return 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from paper_tables import speed
+from paper_tables.report import speed
 from reproduce import bench_options
 from reproduce.config import resolve
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from paper_tables import bench, speed
-from paper_tables.__main__ import main
+from benchmarks import report as bench
+from benchmarks.report import main
+from paper_tables.report import speed
 from tests.helpers.fake_results import write_tree
 
 
@@ -17,7 +18,7 @@ def test_a_report_is_timed_in_processes_of_its_own(
     monkeypatch.setattr(bench, "time_report", lambda results, profile: {"import": 1.0, "render": next(seconds)})
     (tmp_path / "results" / "short" / "x" / "seed-0").mkdir(parents=True)
     (tmp_path / "results" / "short" / "x" / "seed-0" / "result.json").touch()
-    assert main(["bench", "--profile", "short", "--results", str(tmp_path / "results")]) == 0
+    assert main(["--profile", "short", "--results", str(tmp_path / "results")]) == 0
     path = Path(capsys.readouterr().out.strip())
     found = json.loads(path.read_text())
     assert found["seconds"]["render"] == [5.0, 7.0, 6.0, 4.0, 30.0]
@@ -45,5 +46,5 @@ def test_the_real_one_is_rendered_whole(tmp_path: Path) -> None:
 
 
 def test_a_report_that_fails_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--profile", "no-such", "--results", str(tmp_path)]) == 2
+    assert main(["--profile", "no-such", "--results", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1

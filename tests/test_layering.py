@@ -3,7 +3,7 @@
 import ast
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,73 @@ def relative(path: Path) -> str:
 def test_the_report_stage_needs_no_training_code(path: Path) -> None:
     heavy = ["reproduce", "torch", "torchvision", "lightning", "pytorch_lightning", "omegaconf", "wandb", "tests"]
     assert violations(path.read_text(), heavy, module=module_name(path)) == []
+
+
+# Imports run downwards: a part may use itself and what stands above it in this table.
+FLOORS = {
+    "paper_tables": [
+        "paper_tables.io, paper_tables.paper",
+        "paper_tables.results",
+        "paper_tables.verdicts",
+        "paper_tables.tables",
+        "paper_tables.figures",
+        "paper_tables.report",
+        "paper_tables.__main__",
+    ],
+}
+
+
+def floor_of(name: str, floors: list[str]) -> int:
+    """The floor of a module. Raises StopIteration for one that stands in no line of the table."""
+    return next(i for i, parts in enumerate(floors) if any(within(name, part) for part in parts.split(", ")))
+
+
+def graph_of(package: str) -> dict[str, set[str]]:
+    """module -> the modules of the package that it imports, function-level imports too."""
+    files = {module_name(path).removesuffix(".__init__"): path for path in sources(package)}
+    return {
+        name: {best for used in imports(path.read_text(), name) if (best := longest(used, files)) not in ("", name)}
+        for name, path in files.items()
+    }
+
+
+def longest(used: str, modules: Iterable[str]) -> str:
+    """The module that `used` names, or that holds it; empty for what is none of them."""
+    return max((module for module in modules if within(used, module)), key=len, default="")
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import one another, whichever are found; none where there is no circle."""
+    left = dict(graph)
+    while free := [name for name, used in left.items() if not used & left.keys()]:
+        for name in free:
+            del left[name]
+    return sorted(left)
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_imports_run_downwards(package: str) -> None:
+    floors, graph = FLOORS[package], graph_of(package)
+    rows = [(name, used) for name, all_used in graph.items() for used in all_used if package not in (name, used)]
+    upwards = [f"{name} -> {used}" for name, used in rows if floor_of(used, floors) > floor_of(name, floors)]
+    assert upwards == []
+    assert circle(graph) == []
+
+
+def test_a_circle_would_be_seen() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == ["a", "b", "c", "d"]
+    assert circle({"a": {"b"}, "b": set()}) == []
+    assert longest("paper_tables.paper.load", ["paper_tables", "paper_tables.paper"]) == "paper_tables.paper"
+
+
+def test_a_package_says_in_one_sentence_what_it_is_for() -> None:
+    rooms = [path for path in sources("paper_tables") if path.name == "__init__.py"]
+    assert {len(path.read_text().splitlines()) for path in rooms} == {1}
+
+
+def test_no_test_of_the_report_imports_another() -> None:
+    for path in sources("tests/paper_tables"):
+        assert not [n for n in imports(path.read_text(), module_name(path)) if within(n, "tests.paper_tables")], path
 
 
 @pytest.mark.parametrize("path", sources("reproduce"), ids=relative)

@@ -1,22 +1,35 @@
-"""The paper, and results read from a folder as the report reads them."""
+"""The paper, and what the report makes of results in a folder."""
 
 from pathlib import Path
 
-from paper_tables import results
-from paper_tables.evidence import Evidence
 from paper_tables.paper import load
-from paper_tables.table import Table
-from paper_tables.tables import artefact_table
+from paper_tables.results import reader
+from paper_tables.results.evidence import Evidence
+from paper_tables.tables.measured import artefact_table
+from paper_tables.tables.table import Table
+from paper_tables.verdicts.claims import Verdict, judge_claim
 
+ROOT = Path(__file__).resolve().parents[2]
 PAPER = load()
+FOUR = ["cifar10-plain-20", "cifar10-plain-56", "cifar10-resnet-20", "cifar10-resnet-56"]
 
 
 def evidence(root: Path, profile: str = "paper") -> Evidence:
-    return Evidence(PAPER, results.read(root, profile))
+    return Evidence(PAPER, reader.read(root, profile))
 
 
-def table(name: str, found: Evidence) -> Table:
+def table(name: str, root: Path, profile: str = "paper") -> Table:
     """An artefact's table, which it must have."""
-    made = artefact_table(found.paper.find(name), found)
-    assert made is not None
-    return made
+    found = artefact_table(PAPER.artefacts[name], evidence(root, profile))
+    assert found is not None
+    return found
+
+
+def row(found: Table, name: str) -> list[str]:
+    return next(row for row in found.body() if row[0] == name)
+
+
+def verdict(root: Path, identifier: str, profile: str = "paper") -> Verdict:
+    """What became of the claim of that id."""
+    claim = next(claim for claim in PAPER.claims if claim["id"] == identifier)
+    return judge_claim(claim, evidence(root, profile))

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from paper_tables import results
+from paper_tables.results import reader
 from reproduce import checkpoint
 from reproduce.__main__ import main
 from reproduce.config import Run, resolve
@@ -229,7 +229,7 @@ def test_any_result_file_is_read_or_skipped_with_a_reason(tmp_path: Path, values
     folder = tmp_path / "smoke/cifar10-resnet-20/seed-0"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_text(json.dumps(RESULT | values))
-    found = results.read(tmp_path, "smoke")
+    found = reader.read(tmp_path, "smoke")
     assert len(found.skipped) + len(found.all_seeds) == 1
     assert all("\n" not in reason for _, reason in found.skipped)
 
@@ -243,7 +243,7 @@ def test_any_bytes_as_a_result_file_stop_nothing(tmp_path: Path, name: str, cont
         path.unlink()
     (folder / "result.json").write_text(json.dumps(RESULT | {"metrics": {"test_error": 9.0}}))
     (folder / name).write_bytes(content)
-    found = results.read(tmp_path, "smoke")
+    found = reader.read(tmp_path, "smoke")
     assert len(found.all_seeds) <= 1
     assert all(reason and "\n" not in reason for _, reason in found.skipped)
 

@@ -1,0 +1,101 @@
+"""What the figures have in common: colours, the paper's hollow marks, the line that says what curves come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from paper_tables.figures.palette import PALETTES
+from paper_tables.paper import Paper
+from paper_tables.results.evidence import Evidence
+from paper_tables.results.reader import Results, Seed
+from paper_tables.verdicts.cells import conditions_for
+
+SCREEN = 96.0  # pixels of the page per inch of a figure
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the page says about a figure: a text for the image, what its marks are, how it differs from the paper's."""
+
+    alt: str
+    notes: list[str]
+    marks: str = ""
+    size: tuple[float, float] = (0, 0)  # inches, as drawn
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """On a screen, where the size on paper would be small."""
+        return int(self.size[0] * SCREEN), int(self.size[1] * SCREEN)
+
+    @property
+    def shape(self) -> str:
+        """wide and tall figures scroll on a narrow screen."""
+        return "wide" if self.pixels[0] > 1150 else "tall" if self.pixels[1] > 1150 else ""
+
+
+def colour(run: str, paper: Paper) -> str:
+    """Of a run, in the palette that the report is drawn in."""
+    return PALETTES[paper.palette][paper.runs[run]["colour"]]
+
+
+def paper_alpha(results: Results) -> float:
+    """The paper's marks belong to official data at full length: lighter anywhere else."""
+    return 1.0 if results.profile == "paper" else 0.5
+
+
+def paper_words(results: Results, length: int) -> str:
+    """What a hollow mark is; `length` is the paper's training in iterations."""
+    if results.profile == "paper":
+        return "paper (read off the figure)"
+    return f"paper, official data,\n{length // 1000}k iterations (read off the figure)"
+
+
+def marks_words(results: Results, length: int) -> str:
+    """The same as a sentence of the page."""
+    where = "" if results.profile == "paper" else f" (official data, {length:,} iterations)"
+    return f"Hollow marks: values read off the paper's figure{where}."
+
+
+def paper_handle(results: Results, length: int, marker: str = "o") -> Line2D:
+    style: dict[str, Any] = {"color": "#555555", "alpha": paper_alpha(results), "markerfacecolor": "white"}
+    return Line2D([], [], linestyle="none", marker=marker, markersize=5, label=paper_words(results, length), **style)
+
+
+def mark(axes: Axes, at: tuple[float, float, float], run: str, evidence: Evidence, marker: str = "o") -> None:
+    """A hollow mark: a value read off the paper's figure; `at`: x, y and the uncertainty of the reading."""
+    x, y, pm = at
+    axes.errorbar(
+        x,
+        y,
+        yerr=pm or None,
+        marker=marker,
+        markersize=5,
+        markerfacecolor="white",
+        color=colour(run, evidence.paper),
+        markeredgewidth=1.1,
+        elinewidth=0.8,
+        alpha=paper_alpha(evidence.results),
+        clip_on=False,
+        zorder=6,
+    )
+
+
+def say_not_run(axes: Axes, height: float = 0.5) -> None:
+    """In the middle of the panel, or at another `height` (0 to 1) where marks stand there."""
+    box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "#d0d0d0"}
+    style: dict[str, Any] = {"ha": "center", "va": "center", "size": 15, "color": "#8a8a8a", "bbox": box}
+    axes.text(0.4, height, "not run", transform=axes.transAxes, **style)
+
+
+def footline(figure: Figure, seeds: list[Seed], evidence: Evidence, metric: str, protocol: str | None = None) -> None:
+    """Which data and budget the numbers `metric` come from, in small print under the figure."""
+    seen = conditions_for(seeds, evidence.paper, metric, protocol) if seeds else "nothing run; marks: the paper"
+    figure.supxlabel(f"profile {evidence.results.profile}: {seen}", size=7.5, color="#666666")

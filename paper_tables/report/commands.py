@@ -1,0 +1,71 @@
+"""What to type for an artefact, and how much of it is there."""
+
+from __future__ import annotations
+
+from paper_tables.paper import Artefact
+from paper_tables.results.evidence import Evidence
+from paper_tables.results.reader import pick
+
+NO_RECIPE = ("data.root=", "data.shards=", "execution.", "eval.")  # they change neither a training nor its folder
+
+
+def make_command(artefact: Artefact, evidence: Evidence) -> str:
+    changed = overrides(evidence)
+    values = f' SET="{changed}"' if changed else ""
+    return f"make {artefact.target} PROFILE={evidence.results.profile.partition('+')[0]}{values}"
+
+
+def overrides(evidence: Evidence) -> str:
+    """The recipe values that the command line changed in a profile <profile>+<hash8>: those of its first training."""
+    words = evidence.results.all_seeds[0].provenance.get("command", "").split() if evidence.results.all_seeds else []
+    kept = [word for word in words if "=" in word and not word.startswith(NO_RECIPE)]
+    return " ".join(kept) if "+" in evidence.results.profile else ""
+
+
+def missing_commands(artefact: Artefact, evidence: Evidence) -> list[str]:
+    """What to type for each number of a trainable artefact that is not there yet."""
+    option = f"--profile {evidence.results.profile.partition('+')[0]} {overrides(evidence)}".rstrip()
+    commands = []
+    for run in (run for run in artefact.runs() if run not in evidence.results.refused):
+        if run not in evidence.results.seeds:
+            commands.append(f"python -m reproduce train {run} {option}")
+        if not measured(artefact, run, evidence):
+            commands += [f"python -m reproduce {words} {option}" for words in measuring(artefact, run)]
+    if "ensemble" in artefact.spec and not ensembles(artefact, evidence):
+        members, protocol = " ".join(artefact.spec["ensemble"]), artefact.spec["eval"]
+        commands.append(f"python -m reproduce ensemble {members} --protocol {protocol} {option}")
+    return commands
+
+
+def measuring(artefact: Artefact, run: str) -> list[str]:
+    """The verb that measures a trained net for an artefact; none where training alone gives the number."""
+    if artefact.spec.get("figure") == "responses":
+        return [f"responses {run}"]
+    protocol = artefact.spec.get("eval")
+    return [f"evaluate {run} --protocol {protocol}"] if protocol and "ensemble" not in artefact.spec else []
+
+
+def measured(artefact: Artefact, run: str, evidence: Evidence) -> bool:
+    """Is there what the artefact shows of a run: its training, its responses, its test by a protocol?"""
+    seeds = evidence.trainings(run)
+    if artefact.spec.get("figure") == "responses":
+        return any(seed.responses is not None for seed in seeds)
+    protocol = artefact.spec.get("eval")
+    return any(seed.evaluation(protocol) for seed in seeds) if protocol else bool(seeds)
+
+
+def ensembles(artefact: Artefact, evidence: Evidence) -> list[str]:
+    return [name for name, found in evidence.results.ensembles.items() if pick(found, artefact.spec["eval"])]
+
+
+def state_of(artefact: Artefact, evidence: Evidence) -> str:
+    """measured, k of n runs, refused, not run; or the status of what is not trained here."""
+    runs = artefact.runs()
+    if not runs:
+        return artefact.status
+    if "ensemble" in artefact.spec:
+        return "measured" if ensembles(artefact, evidence) else "not run"
+    done = sum(measured(artefact, run, evidence) for run in runs)
+    if not done:
+        return "refused" if any(run in evidence.results.refused for run in runs) else "not run"
+    return "measured" if done == len(runs) else f"{done} of {len(runs)} runs"

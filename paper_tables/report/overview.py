@@ -1,0 +1,117 @@
+"""What README.md shows first: Figure 6, and a row for each table and figure with state, conditions and command."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections import Counter
+
+from paper_tables.paper import Artefact
+from paper_tables.report.commands import overrides, state_of
+from paper_tables.report.front_page import caveat, conditions_of_all
+from paper_tables.results.evidence import Evidence
+from paper_tables.tables.table import Table
+from paper_tables.verdicts.cells import Conditions, Judgement, conditions_of, judge, ours_text
+from paper_tables.verdicts.claims import judge_claims
+from paper_tables.verdicts.tested import how_tested_in
+
+PICTURE = "fig6"
+OUTCOMES = {"holds": "hold", "fails": "fail", "undecided": "are undecided", "not run": "were not run"}
+STATES = {"no training": "computed, no training"}
+
+
+def overview(evidence: Evidence) -> str:
+    """The block as Markdown. Its links lead to the report of the profile, as the root of the repository sees it."""
+    columns = ["", "what it is", "state", "conditions", "for example, in %", "command"]
+    rows: list[list[str] | str] = [_row(artefact, evidence) for artefact in evidence.paper.artefacts.values()]
+    report = f"[The report](report/{evidence.results.profile}/REPORT.md) has every number, curve and claim."
+    parts = [
+        _wrapped(f"{_measured_so_far(evidence)} {_claims(evidence)} {report}"),
+        _picture(evidence.paper.artefacts[PICTURE], evidence),
+        Table("overview", "", columns, rows).markdown().strip(),
+        _options(evidence),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _measured_so_far(evidence: Evidence) -> str:
+    seen, profile = conditions_of_all(evidence), evidence.results.profile
+    if not seen:
+        return f"Nothing has been run yet in profile `{profile}`."
+    texts = [text if (text := str(found)).startswith(name) else f"{name}, {text}" for name, found in seen.items()]
+    return f"Measured so far: {'; '.join(texts)} (profile `{profile}`). {caveat(seen, profile)}".rstrip()
+
+
+def _picture(artefact: Artefact, evidence: Evidence) -> str:
+    picture = f"![{artefact.title}, ours](report/{evidence.results.profile}/figures/{artefact.name}.svg)"
+    return f"{picture}\n\n*{artefact.title}, ours. Hollow marks: where the paper's curves end, read off its figure.*"
+
+
+def _page(artefact: Artefact, evidence: Evidence) -> str:
+    return f"report/{evidence.results.profile}/REPORT.md#{artefact.title.lower().replace(' ', '-')}"
+
+
+def _row(artefact: Artefact, evidence: Evidence) -> list[str]:
+    seeds = [seed for run in artefact.runs() for seed in evidence.trainings(run)]
+    tested = how_tested_in(artefact, evidence)
+    judged = [judge(cell, evidence) for cell in artefact.cells() if cell.run in artefact.runs()]
+    return [
+        f"[{artefact.title}]({_page(artefact, evidence)})",
+        _first_sentence(artefact.caption),
+        STATES.get(state := state_of(artefact, evidence), state) + _compared(judged),
+        _brief(conditions_of(seeds, evidence.paper, tested)) if seeds else "",
+        _example(judged, evidence),
+        f"`make {artefact.target}`",
+    ]
+
+
+def _first_sentence(caption: str) -> str:
+    """Without what stands in brackets."""
+    return re.sub(r" \([^)]*\)", "", re.split(r"\.(?: |$)", caption)[0])
+
+
+def _compared(judged: list[Judgement]) -> str:
+    """How many of the numbers that are compared with the paper's lie within tolerance; nothing where none is."""
+    decided = [found for found in judged if found.decided]
+    good = sum(found.verdict in ("within", "holds") for found in decided)
+    return f"; {good} of {len(decided)} numbers within tolerance" if decided else ""
+
+
+def _example(judged: list[Judgement], evidence: Evidence) -> str:
+    """The last number of the table or figure that was measured, beside the paper's."""
+    for found in reversed(judged):
+        if found.measured is not None:
+            cell, metric = found.cell, evidence.paper.metrics[found.cell.metric]
+            read = f" ± {cell.pm:g}" if cell.pm else ""
+            return f"{cell.label}, {metric.label}: {ours_text(found, evidence)} (paper: {cell.printed}{read})"
+    return ""
+
+
+def _brief(conditions: Conditions) -> str:
+    if conditions.as_paper:
+        return "the paper's"
+    lengths = dict.fromkeys(f"{100 * done / full:.3g} % of the length" for done, full in conditions.budgets)
+    data = "official data" if conditions.official else "other data"
+    return ", ".join([data, " and ".join(lengths), " and ".join(conditions.precisions)])
+
+
+def _options(evidence: Evidence) -> str:
+    """What to add to a command for the conditions of this profile; nothing for the paper's."""
+    profile, changed = evidence.results.profile.partition("+")[0], overrides(evidence)
+    commands = [seed.provenance.get("command", "") for seed in evidence.results.all_seeds]
+    words = [f"PROFILE={profile}"] if profile != "paper" else []
+    words += ["DATA=/path/to/images"] if any("data.root=" in command for command in commands) else []
+    words += [f'SET="{changed}"'] if changed else []
+    return f"The same conditions: `make TARGET {' '.join(words)}`." if words else ""
+
+
+def _claims(evidence: Evidence) -> str:
+    verdicts = judge_claims(evidence)
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    listed = ", ".join(f"{counts[outcome]} {words}" for outcome, words in OUTCOMES.items() if counts[outcome])
+    note = " (some on a single run)" if any("one run" in verdict.word for verdict in verdicts) else ""
+    return f"Of the paper's {len(verdicts)} claims about classification that can be checked, {listed}{note}."

@@ -1,0 +1,191 @@
+"""One page per profile: every table and figure in the paper's order, ours beside it. A pure function of results/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from paper_tables.figures.canvas import Drawing
+from paper_tables.figures.draw import draw
+from paper_tables.figures.interactive import plot_of
+from paper_tables.io import write
+from paper_tables.paper import Artefact
+from paper_tables.report import front_page
+from paper_tables.report.commands import make_command, missing_commands, state_of
+from paper_tables.report.front_page import claim_groups, claims_table, lead, run_rows, tone
+from paper_tables.report.run_pages import run_page
+from paper_tables.results.evidence import Evidence
+from paper_tables.results.reader import Seed
+from paper_tables.tables.measured import artefact_table
+from paper_tables.tables.runs import provenance_of
+from paper_tables.tables.table import Table
+from paper_tables.verdicts.cells import Conditions, conditions_for, conditions_of
+from paper_tables.verdicts.claims import Verdict, judge_claims, rule_words, runs_of
+from paper_tables.verdicts.tested import how_tested_in
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table or figure of the paper as the page shows it."""
+
+    artefact: Artefact
+    table: Table | None
+    drawing: Drawing | None
+    command: str
+    missing: list[str]  # commands that would fill what is not run
+    seeds: list[Seed]
+    conditions: Conditions | None
+    state: str  # the chip beside the title
+    as_paper: bool
+    notes: list[str]  # of the table, without its protocol
+    plot: dict[str, Any] | None = None  # the curves as data
+    runs: list[str] = field(default_factory=list)  # those with a page
+
+
+def build(evidence: Evidence, report: Path) -> Path:
+    """Writes <report>/<profile>/ and returns its index.html."""
+    folder = report / evidence.results.profile
+    sections = [_section(artefact, evidence, folder) for artefact in evidence.paper.artefacts.values()]
+    verdicts = judge_claims(evidence)
+    for table in [
+        *(s.table for s in sections if s.table),
+        claims_table(verdicts, front_page.seen_text(front_page.conditions_of_all(evidence)), evidence.paper),
+    ]:
+        write_table(table, folder / "tables")
+    page = _page(sections, verdicts, evidence)
+    write(folder / "REPORT.md", render("REPORT.md.j2", page))
+    write(folder / "index.html", render("index.html.j2", page))
+    _write_runs(evidence, folder)
+    write_scripts(folder)
+    return folder / "index.html"
+
+
+def _write_runs(evidence: Evidence, folder: Path) -> None:
+    """<folder>/runs/<run>.html for each run that has a finished training."""
+    runs = [run for run in evidence.paper.runs if run in evidence.results.seeds]
+    for run in runs:
+        conditions = conditions_for(evidence.trainings(run), evidence.paper, "test_error")
+        caveat = front_page.caveat({evidence.paper.recipe(run).name: conditions}, evidence.results.profile)
+        page = run_page(run, evidence, folder / "runs")
+        context = {
+            "page": page,
+            "others": runs,
+            "conditions": _with_remarks(conditions),
+            "caveat": caveat,
+            "root": "../",
+        }
+        context |= {"profile": evidence.results.profile, "label": evidence.paper.label}
+        write(folder / "runs" / f"{run}.html", render("run.html.j2", context))
+
+
+def _with_remarks(conditions: Conditions) -> str:
+    return f"{conditions} ({conditions.remarks})" if conditions.remarks else str(conditions)
+
+
+def _section(artefact: Artefact, evidence: Evidence, folder: Path) -> Section:
+    drawing = None
+    if artefact.spec.get("figure"):
+        drawing = draw(artefact, evidence, folder / "figures" / artefact.name)
+    seeds = [seed for run in artefact.named_runs() for seed in evidence.trainings(run)]
+    conditions = conditions_of(seeds, evidence.paper, how_tested_in(artefact, evidence)) if seeds else None
+    table = artefact_table(artefact, evidence)
+    protocol = (artefact.protocol, f"Protocol: {artefact.protocol}.")
+    return Section(
+        artefact=artefact,
+        table=table,
+        notes=[note for note in table.notes if note not in protocol] if table else [],
+        drawing=drawing,
+        command=make_command(artefact, evidence),
+        missing=missing_commands(artefact, evidence),
+        seeds=seeds,
+        conditions=conditions,
+        state=state_of(artefact, evidence),
+        as_paper=evidence.results.profile == "paper" and conditions is not None and conditions.as_paper,
+        plot=plot_of(artefact, evidence),
+        runs=[run for run in artefact.named_runs() if run in evidence.results.seeds],
+    )
+
+
+def why_not(artefact: Artefact) -> str:
+    """The words in front of the reason why an artefact has no numbers of ours."""
+    return "Nothing to train" if artefact.status == "no training" else f"Not run, {artefact.status}"
+
+
+def write_table(table: Table, folder: Path) -> None:
+    """The table as .md, .csv, .tex and .html."""
+    write(folder / f"{table.name}.md", table.markdown_file())
+    write(folder / f"{table.name}.csv", table.csv())
+    write(folder / f"{table.name}.tex", table.latex())
+    write(folder / f"{table.name}.html", render("table.html.j2", {"table": table}))
+
+
+def pasted(table: Table) -> dict[str, str]:
+    """What the copy buttons hold."""
+    return {"Markdown": table.markdown_file(), "LaTeX": table.latex(), "CSV": table.csv()}
+
+
+def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) -> dict[str, Any]:
+    seen = front_page.conditions_of_all(evidence)
+    groups = [(word, [v for v in verdicts if v.word == word]) for word in front_page.WORDS]
+    return {
+        "profile": evidence.results.profile,
+        "profile_words": evidence.paper.profile_words(evidence.results.profile),
+        "seen": front_page.seen_text(seen),
+        "caveat": front_page.caveat(seen, evidence.results.profile),
+        "groups": [(word, members) for word, members in groups if members],
+        "claims": claims_table(verdicts, front_page.seen_text(seen), evidence.paper),
+        "rule": rule_words(evidence.paper),
+        "paper": evidence.paper,
+        "front": front_page.front_page(evidence),
+        "headline": front_page.headline(evidence),
+        "sections": sections,
+        "skipped": evidence.results.skipped,
+        "why": lambda section: why_not(section.artefact),
+        "provenance_columns": list(provenance_of(evidence.results.all_seeds[0])) if evidence.results.all_seeds else [],
+        "provenance_row": lambda seed: list(provenance_of(seed).values()),
+        "root": "",
+        "lead": lead([section.state for section in sections], verdicts, evidence.paper),
+        "drawings": {s.artefact.name: s.drawing for s in sections if s.drawing},
+        "claim_groups": claim_groups(verdicts, evidence.paper),
+        "evidence": lambda verdict: [(run, run in evidence.results.seeds) for run in runs_of(verdict.claim)],
+        "runs": run_rows(evidence),
+        "label": evidence.paper.label,
+        "pasted": pasted,
+        "tone": tone,
+    }
+
+
+def write_scripts(folder: Path) -> None:
+    """Beside a page and those below it: plotly's own bundle (one file, no network) and ours."""
+    write(folder / "assets" / "plotly.min.js", get_plotlyjs())
+    write(folder / "assets" / "report.js", (TEMPLATES / "report.js").read_bytes())
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=lambda name: name is not None and ".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["numeric"] = looks_numeric
+    return environment
+
+
+def looks_numeric(text: str) -> bool:
+    """Is the cell a number, for its alignment? 6.43 (6.61 ± 0.16) and 1.25M are, ResNet-110 is not."""
+    return bool(text) and text.lstrip("+-−about ").replace("best (", "")[:1].isdigit() and not text.endswith("layers")
+
+
+def render(template: str, context: dict[str, Any]) -> str:
+    return _environment().get_template(template).render(context)

@@ -1,0 +1,225 @@
+"""What the benchmarks measured, from results/bench/*.json: medians with their range, ratios taken round by round."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from paper_tables.paper import UserError
+from paper_tables.results import files
+from paper_tables.tables.table import Table
+
+TARGETS = {
+    "step": "make bench",
+    "options": "make bench-options",
+    "jobs": "make bench-jobs",
+    "loader": "make bench-data",
+    "imagenet": "make bench-imagenet",
+    "report": "make bench-report",
+}
+MARKERS = "<!-- speed:begin -->", "<!-- speed:end -->"
+
+
+def ratios(others: list[float], ours: list[float]) -> list[float]:
+    """other / ours, round by round: above 1 where ours is faster."""
+    return [other / own for other, own in zip(others, ours, strict=True)]
+
+
+def step(bench: dict[str, Any]) -> str:
+    """Our training step against the usual loop and against bare PyTorch, and against what the machine can multiply."""
+    columns = ["net", "precision", "ours, ms/step", "of the GEMM rate"]
+    columns += ["(a) usual loop", "as fast", "bar", "(b) bare loop", "as fast", "bar"]
+    rows: list[list[str] | str] = [_step_row(row) for row in bench["rows"]]
+    rounds = len(bench["rows"][0]["seconds"]["ours"])
+    bf16 = "has" if bench["bf16_instructions"] else "has no"
+    head = f"{_machine(bench)}; it {bf16} bf16 instructions. Batch {bench['batch']}, {bench['images']}; "
+    head += f"medians of {rounds} rounds in turns, and how many times as fast ours is (range). "
+    head += "A bar within the 95 % interval of the median is undecided. "
+    rates = {row["precision"]: f"{row['gemm'] / 1e9:,.0f} GFLOP/s in {row['precision']}" for row in bench["rows"]}
+    head += f"GEMM rate, of a product of large matrices: {', '.join(rates.values())}."
+    return f"{head}\n\n{Table('step', '', columns, rows).markdown()}{_batches(bench['rows'])}"
+
+
+def _step_row(row: dict[str, Any]) -> list[str]:
+    seconds = row["seconds"]
+    usual = min((times for name, times in seconds.items() if name.startswith("usual")), key=statistics.median)
+    floor = row["flops"] / row["gemm"]
+    share = f"{100 * floor / statistics.median(seconds['ours']):.0f} %"
+    cells = [row["net"], row["precision"], _milliseconds(seconds["ours"]), share]
+    for name, other in (("usual", usual), ("bare", seconds["bare"])):
+        bar = row["bars"][name]
+        cells += [_milliseconds(other), _ratio_text(other, seconds["ours"])]
+        verdict = f"{bar} {decided(ratios(other, seconds['ours']), bar)}"
+        cells.append(verdict if row["precision"] == "bf16" else "for bf16")
+    return cells
+
+
+def decided(values: list[float], bar: float) -> str:
+    """met, not met, or undecided where the 95 % interval of the median holds the bar (by ranks: n/2 ± 0.98 sqrt(n))."""
+    n, ordered = len(values), sorted(values)
+    rank = max(0, int(n / 2 - 0.98 * n**0.5))
+    low, high = ordered[rank], ordered[n - 1 - rank]
+    return "met" if low >= bar else "not met" if high < bar else "undecided"
+
+
+def _milliseconds(seconds: list[float]) -> str:
+    """Whole ones above 20 ms."""
+    value = 1000 * statistics.median(seconds)
+    return f"{value:.0f}" if value > 20 else f"{value:.2f}"
+
+
+def _batches(rows: list[dict[str, Any]]) -> str:
+    """How long the batches alone take, where that was measured."""
+    made = [row["seconds"]["batches"] for row in rows if "batches" in row["seconds"]]
+    if not made:
+        return ""
+    return f"\n50 iterations' batches alone: {_milliseconds([50 * statistics.median(times) for times in made])} ms.\n"
+
+
+def options(bench: dict[str, Any]) -> str:
+    """The ways to execute a step, each against the first of its net."""
+    rows: list[list[str] | str] = []
+    for net, ways in groupby(bench["rows"], key=itemgetter("net")):
+        first, *others = ways
+        rows.append(net)
+        for way in (first, *others):
+            seconds, start = way["seconds"], max(way["start"], 0)
+            faster = _ratio_text(first["seconds"], seconds)
+            rows.append([way["way"], _milliseconds(seconds), faster, f"{start:.0f}" if start >= 1 else "below 1"])
+    head = f"{_machine(bench)}. The bare loop, batch {bench['batch']}, {bench['images']}; medians of "
+    head += f"{len(bench['rows'][0]['seconds'])} rounds in turns, held against the first way of the net."
+    columns = ["way", "ms/step", "as fast (range)", "first turn longer by, s"]
+    return f"{head}\n\n{Table('options', '', columns, rows).markdown()}"
+
+
+def _precision(bench: dict[str, Any]) -> str:
+    """What was computed; measurements from before it was recorded were made in bf16."""
+    return str(bench.get("precision", "bf16"))
+
+
+def jobs(bench: dict[str, Any]) -> str:
+    """Trainings side by side on one device: all of them together against one alone, of the same kind of step."""
+    alone = {row["captured"]: row["images_per_second"] for row in bench["rows"] if row["jobs"] == 1}
+    rows: list[list[str] | str] = []
+    for row in bench["rows"]:
+        rates = row["images_per_second"]
+        step = ("captured" if row["captured"] else "usual") + (", MPS" if row.get("mps") else "")
+        rows.append([str(row["jobs"]), step, _spread(rates, ",.0f"), _ratio_text(rates, alone[row["captured"]])])
+    head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, {_precision(bench)}, {bench['images']}; "
+    head += f"a process each, cores divided; medians of {len(bench['rows'][0]['images_per_second'])} rounds in turns."
+    columns = ["side by side", "step", "images/s in all (range)", "times one alone (range)"]
+    return f"{head}\n\n{Table('jobs', '', columns, rows).markdown()}"
+
+
+def loader(bench: dict[str, Any]) -> str:
+    """ImageNet's training view against torchvision's reference pipeline; which waits, the loader or the net."""
+    seconds: dict[str, list[float]] = bench["seconds"]
+    columns = ["training view", "images/s per core (range)", "as fast as the reference (range)", "bar"]
+    rows: list[list[str] | str] = []
+    for name, times in seconds.items():
+        speed = _spread([1 / t for t in times], ",.0f")
+        rows.append([name, speed, _ratio_text(seconds["reference"], times), _per_core(name, times, bench)])
+    if "per_core" not in bench:  # measured before there were such bars
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    head = f"{_machine(bench)}. {bench['images']}, CPU time, medians of {len(seconds['ours'])} rounds in turns; "
+    faster = statistics.median(ratios(seconds["reference"], seconds["ours"]))
+    head += f"bar {bench['bar']} {_verdict(faster, bench['bar'])}."
+    table = Table("loader", "", columns, rows).markdown()
+    lines = [f"Loader alone, {bench['workers']} workers: {bench['loader']:,.0f} images/s."]
+    if "threads_cut" in bench:
+        lines.append(f"{bench['workers']} threads that cut from shards: {bench['threads_cut']:,.0f} images/s.")
+    core = 1 / statistics.median(seconds["ours, as a worker sends it"])
+    lines += [bottleneck(net, speed, bench["loader"], core) for net, speed in bench["from_memory"].items()]
+    return f"{head}\n\n{table}\n{' '.join(lines)}\n"
+
+
+def _per_core(name: str, times: list[float], bench: dict[str, Any]) -> str:
+    """Which of the bars for a view, in images/s per core, are met: must and aim."""
+    bars = bench.get("per_core", {}).get(name, [])
+    return ", ".join(f"{bar:,} {_verdict(1 / statistics.median(times), bar)}" for bar in bars)
+
+
+def imagenet(bench: dict[str, Any]) -> str:
+    """Training at ImageNet's shapes: ours from memory beside a bare loop, and with files decoded meanwhile."""
+    seconds: dict[str, list[float]] = bench["seconds"]
+    words = {"ours": "ours, from memory", "bare": "bare loop, from memory", "loader": "ours, through the loader"}
+    rows: list[list[str] | str] = []
+    for name, times in seconds.items():
+        speed = _spread([bench["batch"] / t for t in times], ",.1f")
+        rows.append([words[name], speed, _ratio_text(seconds["bare"], times) if name == "ours" else ""])
+    head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, crops of {bench['crop']}, {_precision(bench)}, "
+    head += f"channels_last{', compiled' if bench['compiled'] else ''}; {bench['images']}; "
+    faster = statistics.median(ratios(seconds["bare"], seconds["ours"]))
+    head += f"bar {bench['bar']} {_verdict(faster, bench['bar'])}."
+    return f"{head}\n\n{Table('imagenet', '', ['training', 'images/s (range)', 'as fast as bare'], rows).markdown()}"
+
+
+def report(bench: dict[str, Any]) -> str:
+    """The rendering of a whole report: imports, and what comes after them."""
+    seconds: dict[str, list[float]] = bench["seconds"]
+    whole = [sum(parts) for parts in zip(*seconds.values(), strict=True)]
+    rows: list[list[str] | str] = []
+    for name, times in {"importing": seconds["import"], "rendering": seconds["render"], "both": whole}.items():
+        rows.append([name, _spread(times, ".1f")])
+    versions = ", ".join(f"{name} {bench['versions'][name]}" for name in ("matplotlib", "pandas"))
+    verdicts = (f"{word} {bar:.0f} s {_verdict(bar, statistics.median(whole))}" for word, bar in bench["bars"].items())
+    head = f"{bench['cpu']}, {bench['cores']} cores, {versions}. Profile `{bench['profile']}`, {bench['trainings']} "
+    head += f"trainings; medians of {len(whole)} processes, range in brackets; bars of both: {', '.join(verdicts)}."
+    return f"{head}\n\n{Table('report', '', ['the whole report', 'seconds'], rows).markdown()}"
+
+
+def bottleneck(net: str, speed: float, loader: float, core: float) -> str:
+    """Which of the two waits for the other, and how many cores would feed this net (images/s, all three)."""
+    slower = "the loader" if loader < speed else "the net"
+    where = f"the bottleneck is {slower}, {speed / core:.2g} cores feed it"
+    return f"{net} trains {speed:,.1f} images/s from memory: {where}."
+
+
+def _machine(bench: dict[str, Any]) -> str:
+    text = f"{bench['device']}, {bench['threads']} threads, torch {bench['versions']['torch']}"
+    return text if bench["device"] == bench["cpu"] else f"{text}, {bench['cpu']}, {bench['cores']} cores"
+
+
+def _ratio_text(others: list[float], ours: list[float]) -> str:
+    return _spread(ratios(others, ours), ".2f")
+
+
+def _spread(values: list[float], form: str) -> str:
+    """Median (smallest-largest)."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
+
+
+def _verdict(middle: float, bar: float) -> str:
+    return "met" if middle >= bar else "not met"
+
+
+FORMS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "step": step,
+    "options": options,
+    "jobs": jobs,
+    "loader": loader,
+    "imagenet": imagenet,
+    "report": report,
+}
+
+
+def text(root: Path, name: str) -> str:
+    """One benchmark as Markdown. Raises UserError where it was not run or its file is damaged."""
+    path = root / "bench" / f"{name}.json"
+    try:
+        return FORMS[name](files.read_json(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; `{TARGETS[name]}` measures it") from None
+    except (LookupError, TypeError, ValueError, statistics.StatisticsError, ZeroDivisionError) as error:
+        raise UserError(f"{path}: not a benchmark ({files.one_line(error)}); `{TARGETS[name]}` again") from None
+
+
+def block(root: Path) -> str:
+    """Every benchmark that was run, under the command that measured it."""
+    there = [name for name in FORMS if (root / "bench" / f"{name}.json").exists()]
+    parts = [f"`{TARGETS[name]}` printed:\n\n{text(root, name)}" for name in there]
+    return "\n".join(parts) or "No benchmark was run yet.\n"

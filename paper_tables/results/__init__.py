@@ -1,0 +1,1 @@
+"""Reads what trainings and tests left under results/, and holds it together with the paper."""

@@ -1,0 +1,178 @@
+"""Reads `results/<profile>/<run>/seed-<k>/`; a file that cannot be trusted is listed with the reason, no error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paper_tables.results import files
+
+PLATEAU = (25 / 60, 30 / 60)  # of a training: the end of the second learning rate, 25 to 30x10^4 iterations in Figure 4
+Evaluations = dict[
+    str, dict[str, Any]
+]  # <protocol>, or <protocol>+<hash8> of one that deviates -> content of eval-*.json
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One finished training: result.json with whatever stands beside it."""
+
+    run: str
+    seed: int
+    result: dict[str, Any]
+    curve: pd.DataFrame | None = None
+    responses: pd.DataFrame | None = None
+    evaluations: Evaluations = field(default_factory=dict)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self.result["provenance"]
+
+    def evaluation(self, protocol: str) -> dict[str, Any] | None:
+        """The test by a protocol, None where there is none."""
+        return pick(self.evaluations, protocol)
+
+    def value(self, metric: str, protocol: str | None = None) -> float | None:
+        """The number named `metric` (errors in percent), None where this training has none."""
+        if metric == "response_mean":
+            return None if self.responses is None else float(self.responses["std"].mean())
+        if metric == "plateau_error":
+            return self.plateau_error()
+        if protocol is not None:
+            number = (self.evaluation(protocol) or {}).get(metric)
+        else:
+            number = self.result["metrics"].get(metric, self.result.get(metric))
+        return None if number is None else float(number)
+
+    def plateau_error(self) -> float | None:
+        """Mean test error over the points of the curve on the plateau before the second drop of the learning rate."""
+        if self.curve is None:
+            return None
+        low, high = (share * float(self.result["iterations"]) for share in PLATEAU)
+        errors = self.curve.loc[self.curve["iteration"].between(low, high), "test_error"].dropna()
+        return None if errors.empty else float(errors.mean())
+
+
+@dataclass
+class Results:
+    """Everything under one profile: finished seeds per run, trainings on their way, files left out and why.
+
+    `ensembles` and `published` (weights by others) are the profile's too; `architectures` (counted) belong to none.
+    """
+
+    profile: str
+    seeds: dict[str, list[Seed]] = field(default_factory=dict)
+    unfinished: dict[str, int] = field(default_factory=dict)  # run -> last iteration seen
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)  # run -> why its seeds are no sample of one training
+    ensembles: dict[str, Evaluations] = field(default_factory=dict)
+    published: dict[str, Evaluations] = field(default_factory=dict)
+    architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def all_seeds(self) -> list[Seed]:
+        return [seed for seeds in self.seeds.values() for seed in seeds]
+
+    def attempt(self, path: Path, where: str, reader: Callable[[Path], Any]) -> Any:
+        """The content of a file, None where it is missing or unusable (the latter is noted)."""
+        try:
+            return reader(path) if path.exists() else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+            self.skipped.append((where, files.one_line(error)))
+            return None
+
+
+def read(root: Path, profile: str) -> Results:
+    """Results of one profile under `root`; an empty or missing folder is a profile in which nothing was run."""
+    results = Results(profile)
+    beside = ("ensembles", "published")
+    for run in (path for path in _folders(root / profile) if path.name not in beside):
+        for path in sorted(run.iterdir(), key=_by_number):
+            if path.is_dir() and path.name.startswith("seed-"):
+                _read_seed(path, results)
+    _refuse_unlike(results)
+    for kind in beside:
+        for path in _folders(root / profile / kind):
+            found = _evaluations(path, f"{kind}/{path.name}", results, files.tested)
+            getattr(results, kind)[path.name] = found
+    counted = results.attempt(root / "architectures.json", "architectures.json", files.architectures)
+    results.architectures = counted or {}
+    return results
+
+
+def _refuse_unlike(results: Results) -> None:
+    """A run whose seeds are of several recipes or data has no number: which of them was meant, no rule can know."""
+    origins: dict[str, Callable[[Seed], str]] = {
+        "recipes": lambda seed: str(seed.provenance.get("recipe_hash", "")),
+        "data": lambda seed: seed.provenance["data"]["fingerprint"].removeprefix("sha256:"),
+    }
+    for run, seeds in list(results.seeds.items()):
+        for what, origin in origins.items():
+            found: dict[str, list[str]] = {}
+            for seed in seeds:
+                found.setdefault(origin(seed), []).append(str(seed.seed))
+            if len(found) > 1:
+                which = ", ".join(f"{', '.join(numbers)} ({name[:12]})" for name, numbers in found.items())
+                results.refused[run] = f"seeds of different {what}"
+                results.skipped.append((run, f"seeds of different {what}: {which}; move away what does not belong"))
+                del results.seeds[run]
+                break
+
+
+def pick(evaluations: Evaluations, protocol: str) -> dict[str, Any] | None:
+    """The test as configured; only where there is none, one that deviates from the configuration."""
+    names = [protocol, *(name for name in evaluations if name.startswith(f"{protocol}+"))]
+    return next((evaluations[name] for name in names if name in evaluations), None)
+
+
+def fingerprint_of(origin: dict[str, Any]) -> str | None:
+    """Of the images that an evaluation or the provenance of a training names."""
+    inner = origin.get("provenance")
+    data = origin.get("data") or (inner.get("data") if isinstance(inner, dict) else None)
+    found = data.get("fingerprint") if isinstance(data, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _by_number(path: Path) -> tuple[int, str]:
+    digits = re.search(r"\d+$", path.name)
+    return (int(digits[0]) if digits else -1, path.name)
+
+
+def _evaluations(folder: Path, where: str, results: Results, reader: Callable[[Path], Any]) -> Evaluations:
+    paths = sorted(folder.glob("eval-*.json"))
+    found = {p.stem[len("eval-") :]: results.attempt(p, f"{where}/{p.name}", reader) for p in paths}
+    return {protocol: value for protocol, value in found.items() if value}
+
+
+def _read_seed(folder: Path, results: Results) -> None:
+    run, where = folder.parent.name, f"{folder.parent.name}/{folder.name}"
+
+    def attempt(name: str, reader: Callable[[Path], Any]) -> Any:
+        return results.attempt(folder / name, f"{where}/{name}", reader)
+
+    match = re.fullmatch(r"seed-(\d{1,9})", folder.name)
+    if not match:
+        results.skipped.append((where, "not a seed folder: seed-<number>"))
+        return
+    seed = int(match[1])
+    result = attempt("result.json", lambda path: files.result(path, run, seed, results.profile))
+    curve = attempt("curve.csv", files.curve)
+    if result is None:
+        if not (folder / "result.json").exists():
+            last = int(curve["iteration"].iloc[-1]) if curve is not None and len(curve) else 0
+            results.unfinished[run] = max(last, results.unfinished.get(run, 0))
+        return
+    reader = partial(files.evaluation, weights=result.get("weights_sha256"))
+    evaluations = _evaluations(folder, where, results, reader)
+    entry = Seed(run, seed, result, curve, attempt("responses.csv", files.responses), evaluations)
+    results.seeds.setdefault(run, []).append(entry)

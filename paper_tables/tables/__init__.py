@@ -1,0 +1,1 @@
+"""The paper's tables with ours beside them, as plain data."""

@@ -1,0 +1,136 @@
+"""The paper's tables with a column of ours beside each column that runs stand behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from paper_tables.paper import Artefact, Cell, Paper
+from paper_tables.results.evidence import Evidence
+from paper_tables.results.reader import Seed, fingerprint_of
+from paper_tables.tables.counted import counted_table
+from paper_tables.tables.published import PAPER_ONLY, beside
+from paper_tables.tables.readings import reading_table
+from paper_tables.tables.table import Table
+from paper_tables.verdicts.cells import Judgement, conditions_of, judge, ours_text
+from paper_tables.verdicts.tested import how_tested_in, of_evaluation, tested_by
+
+AGAIN = {"test_error": "top1_error", "top1_error": "top1_error", "top5_error": "top5_error"}  # as evaluations name them
+
+
+def artefact_table(artefact: Artefact, evidence: Evidence) -> Table | None:
+    """The artefact's table with the conditions of our numbers, None where it has no table."""
+    table = _table(artefact, evidence)
+    if table:
+        table = replace(table, notes=[*table.notes, *tested_again(artefact, evidence)])
+    runs = dict.fromkeys([*artefact.named_runs(), *(cell.run for cell in artefact.cells())])
+    seeds = [seed for run in runs for seed in evidence.trainings(run)]
+    conditions = conditions_of(seeds, evidence.paper, how_tested_in(artefact, evidence))
+    return replace(table, conditions=str(conditions)) if table and seeds else table
+
+
+def tested_again(artefact: Artefact, evidence: Evidence) -> list[str]:
+    """What came out where the cells of ours were tested otherwise too: a note for each other way."""
+    notes: dict[str, dict[str, list[str]]] = {}  # what is different -> number -> before and after, of each seed
+    for cell in dict.fromkeys(cell for cell in artefact.cells() if cell.metric in AGAIN):
+        label = cell.label + (" top-5" if cell.metric == "top5_error" else "")
+        for seed in evidence.trainings(cell.run):
+            for different, after in _others(cell, seed, evidence.paper):
+                before = seed.value(cell.metric, cell.protocol)
+                notes.setdefault(different, {}).setdefault(label, []).append(f"{before:.2f} → {after:.2f}")
+    numbers = {
+        way: "; ".join(f"{label} {', '.join(both)}" for label, both in found.items()) for way, found in notes.items()
+    }
+    return [f"Tested otherwise ({way}): {text}." for way, text in numbers.items()]
+
+
+def _others(cell: Cell, seed: Seed, paper: Paper) -> Iterator[tuple[str, float]]:
+    """The same number by tests under other conditions than that of the cell: what is different, and what came out."""
+    shown = tested_by(seed, paper, cell.metric, cell.protocol)
+    for name, evaluation in seed.evaluations.items():
+        after = evaluation.get(AGAIN[cell.metric])
+        if shown is None or after is None or name.partition("+")[0] != shown.protocol:
+            continue
+        if different := of_evaluation(evaluation, fingerprint_of(seed.provenance)).beside(shown):
+            yield different, float(after)
+
+
+def _table(artefact: Artefact, evidence: Evidence) -> Table | None:
+    """The artefact as the paper prints it, with a column of ours beside each column that runs stand behind."""
+    if "nets" in artefact.spec:
+        return counted_table(artefact, evidence.results)
+    if artefact.spec.get("figure") in ("curves", "responses"):
+        return reading_table(artefact, evidence)
+    if not artefact.columns:
+        return None
+    if artefact.spec.get("detailed"):
+        return detailed_table(artefact, evidence)
+    columns, linked = artefact.columns, _linked(artefact)
+    rows: list[list[str] | str] = []
+    for mapping, cells in artefact.rows:
+        rows.append(mapping["block"] if "block" in mapping else _row(cells, linked, evidence))
+    pairs = (f"{c['title']} · " if i in linked else c["title"] for i, c in enumerate(columns))
+    flat = [title for pair in pairs for title in ([pair + "paper", pair + "ours"] if pair.endswith(" · ") else [pair])]
+    notes = [artefact.protocol]
+    if any(PAPER_ONLY in row for row in rows if not isinstance(row, str)):
+        notes.append(f"Rows that say {PAPER_ONLY} are other methods: the paper's value, nothing of ours.")
+    ours = frozenset(i for i, title in enumerate(flat) if title.endswith(" · ours"))
+    return beside(artefact, Table(artefact.name, artefact.caption, flat, rows, ours, notes), evidence)
+
+
+def _linked(artefact: Artefact) -> list[int]:
+    """The columns with a number that a run of ours stands behind."""
+    return sorted({i for _, cells in artefact.rows for i, cell in enumerate(cells) if isinstance(cell, Cell)})
+
+
+def _row(cells: list[str | Cell], linked: list[int], evidence: Evidence) -> list[str]:
+    row = []
+    for i, cell in enumerate(cells):
+        row.append(cell.printed if isinstance(cell, Cell) else cell)
+        if isinstance(cell, Cell):
+            row.append(ours_text(judge(cell, evidence), evidence))
+        elif i in linked:
+            row.append(PAPER_ONLY if cell else "")
+    return row
+
+
+def detailed_table(artefact: Artefact, evidence: Evidence) -> Table:
+    """The paper's columns, the last of them beside ours, then what each of our numbers was measured on."""
+    *titles, last = (column["title"] for column in artefact.columns)
+    columns = [*titles, f"{last} · paper", f"{last} · ours", "difference", "# params · ours", "verdict"]
+    columns += ["data", "iterations", "precision", "protocol"]
+    rows: list[list[str] | str] = []
+    for mapping, cells in artefact.rows:
+        rows.append(mapping["block"] if "block" in mapping else _detailed_row(cells, artefact, evidence))
+    best = ", ".join(cell.label for cell in artefact.printed if cell.best_of)
+    notes = [f"Protocol: {artefact.protocol}.", "Ours: one number is one run; several are mean ± sample std (n)."]
+    notes += [f"Best of n only for {best}, where the paper prints it."] if best else []
+    n = len(titles)
+    ours = frozenset(range(n + 1, n + 4))
+    return Table(artefact.name, artefact.caption, columns, rows, ours, notes, latex_columns=n + 4)
+
+
+def _detailed_row(cells: list[str | Cell], artefact: Artefact, evidence: Evidence) -> list[str]:
+    *texts, cell = cells
+    before = [str(text) for text in texts]
+    if isinstance(cell, str):
+        return [*before, cell, *[""] * 8]
+    judgement = judge(cell, evidence)
+    row = [*before, cell.printed, ours_text(judgement, evidence)]
+    measured = judgement.measured
+    if measured is None or judgement.difference is None:
+        return [*row, *[""] * 6, artefact.protocol]
+    parameters = evidence.trainings(cell.run)[0].result["parameters"]
+    difference = judgement.difference_text and judgement.difference_text + (" of the means" if cell.mean else "")
+    conditions = measured.conditions
+    where = [conditions.data_text, conditions.budget_text, conditions.precision_text]
+    return [*row, difference, f"{parameters:,}", verdict_text(judgement), *where, artefact.protocol]
+
+
+def verdict_text(judgement: Judgement) -> str:
+    """The verdict with what it was held against, the tolerance or a bound; or that it was not held against anything."""
+    if not judgement.decided:
+        return judgement.verdict
+    if judgement.cell.bound:
+        return f"{judgement.cell.printed}: {judgement.word}"
+    return judgement.word.replace(judgement.verdict, f"{judgement.verdict} {judgement.tolerance:.2f}", 1)

@@ -1,0 +1,285 @@
+"""Joins the paper's cells with the results: mean and std over seeds, under which conditions, how far from the paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from paper_tables.paper import Artefact, Cell, Paper
+from paper_tables.results.evidence import Evidence
+from paper_tables.results.reader import Seed
+from paper_tables.verdicts import rules
+from paper_tables.verdicts.tested import FP32, Testing, how_tested
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What lay behind a number: each field holds every value met, in order, so that a mixture shows."""
+
+    data: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    official: bool
+    budgets: tuple[tuple[int, int], ...]  # (iterations, iterations of the paper)
+    batches: tuple[tuple[int, int], ...]  # (images per iteration, the same in the paper)
+    precisions: tuple[str, ...]
+    normalised: tuple[int, ...] = ()  # images that batch normalisation sees together: 128 on one device, 64 on two
+    machines: tuple[tuple[str, tuple[str, ...]], ...] = ()  # device, versions, commit, processes -> every value met
+    dirty: bool = False  # trained by code that no commit holds
+    testing: Testing = Testing()
+
+    @property
+    def mixed(self) -> list[str]:
+        """Names of what differs between the trainings behind one number, and forbids to compare it."""
+        named = {
+            "data": self.fingerprints,
+            "iterations": tuple(done / full for done, full in self.budgets),
+            "batch": self.batches,
+            "precision": self.precisions,
+            "images per batch normalisation": self.normalised,
+            "how they were tested": self.testing.tests,
+        }
+        return [name for name, values in named.items() if len(set(values)) > 1]
+
+    @property
+    def notes(self) -> list[str]:
+        """What else differs, in words: another device, version or commit makes no other experiment, but is said."""
+        differ = [f"mixed {name}: {' and '.join(values)}" for name, values in self.machines if len(values) > 1]
+        return differ + (["dirty commit"] if self.dirty else [])
+
+    @property
+    def remarks(self) -> str:
+        """Everything that differs, as it stands in brackets behind a number."""
+        mixed = [f"mixed {', '.join(self.mixed)}"] if self.mixed else []
+        return ", ".join([*mixed, *self.notes])
+
+    @property
+    def as_paper(self) -> bool:
+        """Official data at full length in fp32, tested by the paper's protocol."""
+        full = all(done == full for done, full in (*self.budgets, *self.batches))
+        return self.official and full and all(p in FP32 for p in self.precisions) and not self.testing.unlike
+
+    @property
+    def short(self) -> bool:
+        """Fewer iterations, or images in each, than the paper's."""
+        return any(done < full for done, full in (*self.budgets, *self.batches))
+
+    @property
+    def data_text(self) -> str:
+        return " and ".join(self.data)
+
+    @property
+    def budget_text(self) -> str:
+        """Iterations of how many in the paper, and the batch size where it is not the paper's."""
+        text = " and ".join(f"{done:,} of {full:,}" for done, full in self.budgets)
+        batches = " and ".join(f"{batch}" for batch, paper in self.batches if batch != paper)
+        return text + (f" (batch {batches})" if batches else "")
+
+    @property
+    def precision_text(self) -> str:
+        """Of the training, and how its net was tested where that is another or by a protocol of its own."""
+        return "; ".join([" and ".join(self.precisions), *self.testing.words])
+
+    def __str__(self) -> str:
+        return f"{self.data_text} · iterations: {self.budget_text} · {self.precision_text}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seeds of one run as one number. Errors in percent."""
+
+    values: tuple[float, ...]
+    conditions: Conditions
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.values)
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation; 0 for a single seed, of which nothing is known."""
+        return stdev(self.values) if self.n > 1 else 0.0
+
+    def text(self, cell: Cell | None = None) -> str:
+        """mean ± std (n); where the paper prints the best of several runs in a cell, and we have as many, ours too."""
+        if self.n == 1:
+            text = f"{self.mean:.2f}"
+        elif cell and cell.best_of and self.n >= cell.best_of:
+            best = max(self.values) if cell.better == "higher" else min(self.values)
+            text = f"{best:.2f} best ({self.mean:.2f} ± {self.std:.2f}, n = {self.n})"
+        else:
+            text = f"{self.mean:.2f} ± {self.std:.2f} (n = {self.n})"
+        return text + (f" [{self.conditions.remarks}]" if self.conditions.remarks else "")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A cell of the paper beside ours."""
+
+    cell: Cell
+    measured: Measured | None
+    difference: float | None
+    tolerance: float
+    verdict: str  # within | outside (of a bound: holds | fails) | undecided | not compared | not run | refused
+    reason: str = ""
+
+    @property
+    def decided(self) -> bool:
+        """Was it held against the paper's?"""
+        return self.verdict in ("within", "outside", "holds", "fails", "undecided")
+
+    @property
+    def word(self) -> str:
+        """The verdict; that of a single run says so."""
+        single = self.decided and self.measured is not None and self.measured.n == 1
+        return f"{self.verdict} in one run" if single else self.verdict
+
+    @property
+    def difference_text(self) -> str:
+        """Ours minus the paper's; nothing where it was not held against the paper's, or the paper gives a bound."""
+        return f"{self.difference:+.2f}" if self.decided and not self.cell.bound else ""
+
+
+def conditions_of(seeds: Iterable[Seed], paper: Paper, testing: Testing = Testing()) -> Conditions:  # noqa: B008
+    """`testing`: how the numbers in question were tested, where they come from tests."""
+    seeds = list(seeds)
+    data = [seed.provenance["data"] for seed in seeds]
+    return Conditions(
+        data=_distinct(" ".join(str(d.get("description", d.get("source", "unknown data"))).split()) for d in data),
+        fingerprints=_distinct(d["fingerprint"] for d in data),
+        official=bool(data) and all(d.get("official") is True for d in data),
+        budgets=_distinct((int(s.result["iterations"]), paper.length(s.run)) for s in seeds),
+        batches=_distinct((_batch(s, paper), paper.recipe(s.run).batch_size) for s in seeds),
+        precisions=_distinct(s.provenance["precision"] for s in seeds),
+        normalised=_distinct(images for s in seeds for images in _normalised(s, paper)),
+        machines=_machines(seeds),
+        dirty=any(start.get("dirty") is True for s in seeds for start in _starts(s)),
+        testing=testing,
+    )
+
+
+def conditions_for(seeds: list[Seed], paper: Paper, metric: str, protocol: str | None = None) -> Conditions:
+    """What lies behind the number `metric` of these trainings."""
+    return conditions_of(seeds, paper, how_tested(seeds, paper, metric, protocol))
+
+
+def _starts(seed: Seed) -> list[dict[str, Any]]:
+    """Where the training ran: each of its starts, if they were recorded, and what its provenance says of the last."""
+    return [*seed.provenance.get("starts", []), seed.provenance]
+
+
+def _normalised(seed: Seed, paper: Paper) -> list[int]:
+    """Images that batch normalisation took together at each start: a group, or what one of the processes held."""
+    group = seed.provenance.get("bn_group", "device")
+    if isinstance(group, int):
+        return [group]
+    return [_batch(seed, paper) // int(start.get("processes", 1)) for start in _starts(seed)]
+
+
+def _machines(seeds: list[Seed]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Device, commit and versions of every start, and the number of processes where BN groups do not depend on it."""
+    found: dict[str, dict[str, None]] = {}
+    for seed in seeds:
+        fixed = isinstance(seed.provenance.get("bn_group"), int)
+        for start in _starts(seed):
+            versions = start.get("versions")
+            facts = {"device": start.get("device"), **(versions if isinstance(versions, dict) else {})}
+            facts |= {"commit": str(start.get("commit") or "")[:10]}
+            facts |= {"processes": start.get("processes")} if fixed else {}
+            for name, value in facts.items():
+                if value:
+                    found.setdefault(name, {})[str(value)] = None
+    return tuple((name, tuple(values)) for name, values in found.items())
+
+
+def _batch(seed: Seed, paper: Paper) -> int:
+    """Images per iteration as configured; the paper's where the provenance does not say."""
+    try:
+        return int(seed.provenance["config"]["train"]["batch_size"])
+    except (KeyError, TypeError, ValueError):
+        return paper.recipe(seed.run).batch_size
+
+
+def _distinct(values: Iterable) -> tuple:
+    return tuple(dict.fromkeys(values))
+
+
+def measure(evidence: Evidence, run: str, metric: str, protocol: str | None = None) -> Measured | None:
+    """The number of a run over its finished seeds, None where nothing was measured."""
+    found = [(seed, seed.value(metric, protocol)) for seed in evidence.trainings(run)]
+    kept = [(seed, value) for seed, value in found if value is not None]
+    if not kept:
+        return None
+    conditions = conditions_for([seed for seed, _ in kept], evidence.paper, metric, protocol)
+    return Measured(tuple(value for _, value in kept), conditions)
+
+
+def judge(cell: Cell, evidence: Evidence) -> Judgement:
+    """Ours against the paper's. Only profile `paper`, on official data at full length in fp32, gets a verdict."""
+    measured = measure(evidence, cell.run, cell.metric, cell.protocol)
+    tolerance = tolerance_of(cell, evidence.paper)
+    if measured is None:
+        return Judgement(cell, None, None, tolerance, "refused" if cell.run in evidence.results.refused else "not run")
+    if math.isnan(cell.paper):
+        return Judgement(cell, measured, None, tolerance, "not compared", "the paper prints no number")
+    difference = measured.mean - (cell.paper if cell.mean is None else cell.mean)
+    reason = why_not_compared(measured.conditions, evidence.results.profile)
+    verdict = "not compared" if reason else _verdict(cell, measured, difference, tolerance)
+    return Judgement(cell, measured, difference, tolerance, verdict, reason)
+
+
+def tolerance_of(cell: Cell, paper: Paper) -> float:
+    """Fixed, whatever was measured: the cell's own, or the default or how well a figure could be read. Of a bound only
+    the reading: none where it is printed."""
+    if cell.bound:
+        return cell.pm or 0.0
+    return max(paper.default_tolerance, cell.pm or 0.0) if cell.tolerance is None else cell.tolerance
+
+
+def _verdict(cell: Cell, measured: Measured, difference: float, tolerance: float) -> str:
+    """Two standard errors, ours and the paper's together, have to fit too (see papers/*.yaml)."""
+    noise = 2 * rules.standard_error([(measured.std, measured.n), (cell.std or 0.0, cell.best_of or 1)])
+    if cell.bound:
+        beyond = difference if cell.bound == "above" else -difference
+        return rules.ordering([beyond + tolerance], [0.0], [noise])
+    outcome = rules.distance([difference], [tolerance], [noise])
+    return {"holds": "within", "fails": "outside"}.get(outcome, outcome)
+
+
+def ours_text(judgement: Judgement, evidence: Evidence) -> str:
+    """Our number, or what stands in its place."""
+    if judgement.measured is not None:
+        deviations = judgement.measured.conditions.testing.deviations
+        marks = f" [tested otherwise: {'; '.join(deviations)}]" if deviations else ""
+        return judgement.measured.text(judgement.cell) + marks
+    if judgement.verdict == "refused":
+        return f"refused ({evidence.results.refused[judgement.cell.run]})"
+    if judgement.cell.run in evidence.results.seeds and judgement.cell.protocol:
+        return f"not run (trained, {judgement.cell.protocol} not measured)"
+    reached = evidence.results.unfinished.get(judgement.cell.run)
+    return "not run" if reached is None else f"not run (unfinished, at iteration {reached:,})"
+
+
+def why_not_compared(conditions: Conditions, profile: str) -> str:
+    """Why a number cannot be held against the paper's; empty where it can."""
+    if conditions.mixed:
+        return f"mixed conditions: {', '.join(conditions.mixed)}"
+    if not conditions.as_paper:
+        unlike = ", ".join(words for _, words in conditions.testing.unlike)
+        return f"not the paper's conditions: {conditions}" + (f" (tested with {unlike})" if unlike else "")
+    return "" if profile == "paper" else "not in results/paper"
+
+
+def judgements(artefacts: Iterable[Artefact], evidence: Evidence) -> list[Judgement]:
+    """Every cell once: a printed value goes before a reading of the same number."""
+    artefacts = list(artefacts)
+    cells: dict[tuple[str, str, str | None], Cell] = {}
+    for cell in [*(c for a in artefacts for c in a.printed), *(c for a in artefacts for c in a.readings)]:
+        cells.setdefault((cell.run, cell.metric, cell.protocol), cell)
+    return [judge(cell, evidence) for cell in cells.values()]

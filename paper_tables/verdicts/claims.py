@@ -1,0 +1,246 @@
+"""The paper's claims as rules on measured numbers: signed gaps, a margin and noise (explained in papers/*.yaml)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from paper_tables.paper import Metric, Paper
+from paper_tables.results.evidence import Evidence
+from paper_tables.verdicts import rules
+from paper_tables.verdicts.cells import Conditions, Measured, conditions_for, conditions_of, measure
+
+# What a verdict is called. One that rests on a single run, on any side, has words of its own.
+SHORT = "undecided (one run each, at a short length)"
+GOOD = ("reproduced", "reproduced in one run each", "holds here", "holds in one run each", "holds by count")
+BAD = (
+    *("not reproduced", "not reproduced in one run each"),
+    *("does not hold here", "does not hold in one run each", "fails by count"),
+)
+OPEN = ("undecided", "undecided in one run each", SHORT)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A difference that should be positive (near, gain, equal: small), its standard error, the fewest runs behind."""
+
+    value: float
+    error: float = 0.0
+    n: int = 1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim. `outcome`: holds | fails | undecided | not run; `word` is what the report prints."""
+
+    claim: dict[str, Any]
+    outcome: str
+    word: str
+    numbers: str
+    margin: str = ""
+    conditions: Conditions | None = None
+
+
+def judge_claims(evidence: Evidence) -> list[Verdict]:
+    return [judge_claim(claim, evidence) for claim in evidence.paper.claims]
+
+
+def judge_claim(claim: dict[str, Any], evidence: Evidence) -> Verdict:
+    """Applies the claim's rule. A run that is missing makes it `not run`, trainings that differ make it undecided."""
+    if claim.get("counted"):
+        return judge_count(claim, evidence)
+    wanted = runs_of(claim)
+    numbers = {run: measure(evidence, run, claim["metric"], claim.get("protocol")) for run in wanted}
+    there = {run: number for run, number in numbers.items() if number is not None}
+    pairs = [pair for pair in claim.get("pairs", []) if all(run in there for run in pair)]
+    missing = [run for run in wanted if run not in there]
+    if missing and not (claim.get("partial") and pairs):
+        return without(claim, missing, evidence)
+    if claim.get("partial"):
+        there = {run: there[run] for pair in pairs for run in pair}
+    seeds = [seed for run in there for seed in evidence.trainings(run)]
+    conditions = conditions_for(seeds, evidence.paper, claim["metric"], claim.get("protocol"))
+    return judge_numbers(claim, there, gaps_of(claim, there, pairs), conditions, evidence)
+
+
+def without(claim: dict[str, Any], missing: list[str], evidence: Evidence) -> Verdict:
+    """A claim that lacks runs: not run, or undecided where all of them were run and refused."""
+    refusals, label = evidence.results.refused, evidence.paper.label
+    refused = [f"{label(run)} is refused: {refusals[run]}" for run in missing if run in refusals]
+    needed = [run for run in missing if run not in refusals]
+    numbers = "; ".join([*([f"needs {', '.join(needed)}"] if needed else []), *refused])
+    word = "not run" if needed else "undecided"
+    return Verdict(claim, word, word, numbers)
+
+
+def judge_numbers(
+    claim: dict[str, Any],
+    numbers: dict[str, Measured],
+    gaps: list[Gap],
+    conditions: Conditions,
+    evidence: Evidence,
+) -> Verdict:
+    """The verdict on numbers that are all there."""
+    paper, profile = evidence.paper, evidence.results.profile
+    if paper.metrics[claim["metric"]].exact:
+        return judge_exactly(claim, numbers, gaps, paper, conditions)
+    single = any(gap.n == 1 for gap in gaps)
+    remarks = [f"runs differ in {', '.join(conditions.mixed)}"] if conditions.mixed else []
+    remarks += [", ".join(conditions.notes)] if conditions.notes else []
+    shown = "; ".join([words_of(claim, numbers, gaps, paper), *remarks])
+    if conditions.mixed:
+        word = word_for("undecided", conditions, profile, single)
+        return Verdict(claim, "undecided", word, shown, "", conditions)
+    margins = [margin_of(claim, profile, paper)] * len(gaps)
+    noise = [noise_of(gap, claim["metric"], conditions, paper) for gap in gaps]
+    outcome = decide(claim["rule"], [gap.value for gap in gaps], margins, noise)
+    word = word_for(outcome, conditions, profile, single)
+    return Verdict(claim, outcome, word, shown, margin_words(margins, gaps, noise), conditions)
+
+
+def judge_exactly(
+    claim: dict[str, Any],
+    numbers: dict[str, Measured],
+    gaps: list[Gap],
+    paper: Paper,
+    conditions: Conditions | None = None,
+) -> Verdict:
+    """The verdict on a count: neither margin nor noise, however often it was trained."""
+    nothing = [0.0] * len(gaps)
+    outcome = decide(claim["rule"], [gap.value for gap in gaps], nothing, nothing)
+    return Verdict(claim, outcome, f"{outcome} by count", words_of(claim, numbers, gaps, paper), "exact", conditions)
+
+
+def judge_count(claim: dict[str, Any], evidence: Evidence) -> Verdict:
+    """A claim about the nets themselves (architectures.json): it holds or fails whatever was trained."""
+    counted = {run: evidence.results.architectures.get(run) for run in runs_of(claim)}
+    there = {
+        run: Measured((float(net[claim["metric"]]),), conditions_of([], evidence.paper))
+        for run, net in counted.items()
+        if net
+    }
+    if len(there) < len(counted):
+        return Verdict(claim, "not run", "not run", "needs python -m reproduce architectures")
+    return judge_exactly(claim, there, gaps_of(claim, there, claim["pairs"]), evidence.paper)
+
+
+def runs_of(claim: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys([*claim.get("of", []), *(run for pair in claim.get("pairs", []) for run in pair)]))
+
+
+def decide(rule: str, gaps: list[float], margins: list[float], noise: list[float]) -> str:
+    """holds | fails | undecided: near, gain and equal are distances, everything else is an ordering."""
+    judge = rules.distance if rule in ("near", "gain", "equal") else rules.ordering
+    return judge(gaps, margins, noise)
+
+
+def word_for(outcome: str, conditions: Conditions, profile: str, single: bool) -> str:
+    """`reproduced` is said of the paper's own conditions alone, `in one run each` where a number is a single run's."""
+    if outcome == "undecided":
+        short = single and conditions.short and not conditions.mixed
+        return SHORT if short else f"undecided{' in one run each' if single else ''}"
+    if profile == "paper" and conditions.as_paper:
+        word = {"holds": "reproduced", "fails": "not reproduced"}[outcome]
+    else:
+        word = {"holds": "holds", "fails": "does not hold"}[outcome] + ("" if single else " here")
+    return f"{word} in one run each" if single else word
+
+
+def margin_of(claim: dict[str, Any], profile: str, paper: Paper) -> float:
+    """The claim's fixed margin in this profile (points, unless the metric has another unit)."""
+    margin = claim.get("margin", paper.default_tolerance)
+    return float(claim.get("margins", {}).get(profile.partition("+")[0], margin))
+
+
+def noise_of(gap: Gap, metric: str, conditions: Conditions, paper: Paper) -> float:
+    """What chance may move a gap by: two standard errors; of single runs at a short length, whose spread nothing tells,
+    a fixed margin in points (in any other unit there is none, and nothing is decided)."""
+    if gap.n > 1 or not conditions.short:
+        return 2 * gap.error
+    return max(2 * gap.error, paper.single_run_margin if paper.metrics[metric].unit else math.inf)
+
+
+def rule_words(paper: Paper) -> str:
+    """How claims are judged, for a reader of the report."""
+    return (
+        "An ordering holds where every difference reaches the larger of its fixed margin "
+        f"({paper.default_tolerance:g} points unless a claim has its own) and two standard errors of the "
+        "difference (SE, the root of the sum of s²/n), fails where one is as far on the wrong side, and is undecided "
+        "in between. Numbers are similar where difference and two SE together lie within the margin. A single run has "
+        'no standard error: a verdict that rests on one says "in one run each" and is weaker than one on several '
+        f"seeds. Below the paper's length deep nets are chaotic, and single runs decide nothing that lies closer than "
+        f"{paper.single_run_margin:g} points."
+    )
+
+
+def gaps_of(claim: dict[str, Any], numbers: dict[str, Measured], pairs: list[list[str]]) -> list[Gap]:
+    """The rule's differences, each positive where the sentence is true (for near and equal: a distance)."""
+    rule, runs = claim["rule"], claim.get("of", [])
+    if rule in ("ascending", "lowest"):
+        order = list(pairwise(runs)) if rule == "ascending" else [(runs[0], other) for other in runs[1:]]
+        return [_between(numbers[low], numbers[high]) for low, high in order]
+    if rule in ("less", "near", "equal") and pairs:
+        return [_between(numbers[first], numbers[second]) for first, second in pairs]
+    if rule == "gain":
+        low, high = (numbers[run] for run in runs)
+        return [_gap(high.mean - low.mean - target_of(claim), [low, high])]
+    if rule == "excess":
+        a, b, c, d = (numbers[run] for run in runs)
+        return [_gap((b.mean - a.mean) - (d.mean - c.mean), [a, b, c, d])]
+    number, target = numbers[runs[0]], target_of(claim)
+    return [_gap(target - number.mean if rule == "below" else number.mean - target, [number])]
+
+
+def _between(low: Measured, high: Measured) -> Gap:
+    return _gap(high.mean - low.mean, [low, high])
+
+
+def _gap(value: float, numbers: Iterable[Measured]) -> Gap:
+    samples = [(number.std, number.n) for number in numbers]
+    return Gap(value, rules.standard_error(samples), min(n for _, n in samples))
+
+
+def target_of(claim: dict[str, Any]) -> float:
+    return float(claim["to"] if claim["rule"] in ("near", "gain") else claim["than"])
+
+
+def words_of(claim: dict[str, Any], numbers: dict[str, Measured], gaps: list[Gap], paper: Paper) -> str:
+    """The numbers that a verdict rests on: each net once, then the differences."""
+    metric = paper.metrics[claim["metric"]]
+    values = ", ".join(f"{paper.label(run)} {_with_n(number, metric)}" for run, number in numbers.items())
+    if claim["rule"] == "gain":
+        return f"{values}: difference {gaps[0].value + target_of(claim):+.2f} against {target_of(claim):+.2f}"
+    if "to" in claim or "than" in claim:
+        return f"{values} against {metric.text(target_of(claim))}{_unit(metric)}"
+    signed = [metric.text(gap.value, "+") for gap in gaps]
+    return f"{values}: {'difference' if len(gaps) == 1 else 'differences'} {', '.join(signed)}"
+
+
+def _with_n(number: Measured, metric: Metric) -> str:
+    """8.80 % (n = 1), 8.80 ± 0.10 % (n = 3); a count has no n."""
+    plus = f" ± {number.std:.2f}" if number.n > 1 and not metric.exact else ""
+    n = "" if metric.exact else f" (n = {number.n})"
+    return f"{metric.text(number.mean)}{plus}{_unit(metric)}{n}"
+
+
+def _unit(metric: Metric) -> str:
+    return f" {metric.unit}" if metric.unit else ""
+
+
+def margin_words(margins: list[float], gaps: list[Gap], noise: list[float]) -> str:
+    """The fixed margin, and the noise that was put beside it."""
+    words, errors = [_span(margins)], [2 * gap.error for gap in gaps]
+    if any(errors):
+        words.append(f"2 SE {_span(errors)}")
+    if any(unsure > error for unsure, error in zip(noise, errors, strict=True)):
+        most = max(noise)
+        words.append(f"{f'{most:g}' if math.isfinite(most) else 'no margin'} for single runs at a short length")
+    return "; ".join(words)
+
+
+def _span(values: list[float]) -> str:
+    low, high = (f"{value:.2f}".removesuffix(".00") for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"

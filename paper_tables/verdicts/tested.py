@@ -1,0 +1,177 @@
+"""The conditions that a test error holds under, and whether they are those of the paper's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from paper_tables.paper import Artefact, Paper
+from paper_tables.results.evidence import Evidence
+from paper_tables.results.reader import Seed, fingerprint_of
+
+FP32 = ("fp32", "32", "32-true")
+UNSAID = "not said"
+MOVING = "BN statistics from moving averages"
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One test. A condition that its file does not name is None."""
+
+    protocol: str
+    sides: tuple[int, ...] | None
+    precision: str | None
+    bn_statistics: str | None
+    n: int | None
+    same_images: bool | None = True  # those of the training that the weights come from
+    deviations: str = ""  # in what it is not the test that its run's configuration asks for
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """Each condition in words; nothing of moving averages, nor of images that are those of the training."""
+        found = {"sides": _sides(self.sides), "precision": self.precision or f"precision {UNSAID}"}
+        found |= {"n": f"{self.n:,} images" if self.n else f"n {UNSAID}"}
+        found |= {"images": ""} if self.same_images else {"images": "other images than the training's"}
+        return found | {"bn_statistics": _bn(self.bn_statistics)}
+
+    def __str__(self) -> str:
+        return f"{self.protocol}: {', '.join(part for part in self.parts.values() if part)}"
+
+    def beside(self, other: Tested) -> str:
+        """What is different here from another test, in words; empty where nothing is."""
+        mine, theirs = self.parts, other.parts
+        words = mine if mine["bn_statistics"] else mine | {"bn_statistics": MOVING}
+        return ", ".join(words[key] for key in mine if mine[key] != theirs[key] and words[key])
+
+    def unlike(self, wanted: dict[str, Any]) -> dict[str, str]:
+        """What is not as the paper tests (`protocols` of the paper), in words. The paper leaves BN statistics open."""
+        if not wanted:
+            return {"protocol": f"{self.protocol} is no protocol of the paper"}
+        sides = tuple(int(side) for side in wanted["sides"])
+        precisions = FP32 if wanted["precision"] == "fp32" else (wanted["precision"],)
+        found = {}
+        if self.sides != sides:
+            found["sides"] = f"{_sides(self.sides)} instead of {_sides(sides)}"
+        if self.precision not in precisions:
+            found["precision"] = f"{self.precision or f'precision {UNSAID}'} instead of {wanted['precision']}"
+        if self.n != int(wanted["n"]):
+            found["n"] = f"{self.parts['n']} instead of {int(wanted['n']):,}"
+        if not self.same_images:
+            found["images"] = "other images than the training's"
+        return found
+
+
+def _sides(sides: tuple[int, ...] | None) -> str:
+    if sides is None:
+        return f"sides {UNSAID}"
+    return f"side{'s' if len(sides) > 1 else ''} {', '.join(map(str, sides))}"
+
+
+def _bn(statistics: str | None) -> str:
+    return "" if statistics in (None, "moving") else f"BN statistics {statistics}"
+
+
+def of_evaluation(found: dict[str, Any], trained: str | None = None) -> Tested:
+    """The conditions that an eval-*.json names. `trained`: the fingerprint of the images of the training."""
+    fingerprint, sides = fingerprint_of(found), found.get("sides")
+    same = fingerprint is not None and trained in (None, fingerprint)
+    return Tested(
+        protocol=str(found.get("protocol", "")),
+        sides=None if sides is None else tuple(sides),
+        precision=found.get("precision"),
+        bn_statistics=found.get("bn_statistics"),
+        n=found.get("n"),
+        same_images=same,
+        deviations=deviations_of(found),
+    )
+
+
+def deviations_of(found: dict[str, Any]) -> str:
+    """What an evaluation says of itself: in what it is not the test that its run's configuration asks for."""
+    given = found.get("deviations") or {}
+    statistics = given.get("bn_statistics")
+    words = [_sides(tuple(given["sides"]))] if "sides" in given else []
+    words += [given["precision"]] if "precision" in given else []
+    words += [MOVING if statistics == "moving" else _bn(statistics)] if statistics else []
+    return ", ".join(words + (["other images"] if "fingerprint" in given else []))
+
+
+def _configured(seed: Seed) -> dict[str, Any]:
+    """eval.* of the configuration that a training records; empty where it does not."""
+    config = seed.provenance.get("config")
+    found = config.get("eval") if isinstance(config, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _precision(seed: Seed, otherwise: str) -> str:
+    """What the test errors in result.json were computed in; where it does not say, what was configured."""
+    return str(seed.provenance.get("test_precision", _configured(seed).get("precision", otherwise)))
+
+
+def of_training(seed: Seed, wanted: dict[str, Any]) -> Tested:
+    """The conditions of the errors in result.json; what it does not say of them is taken to be as the paper's."""
+    given = _configured(seed)
+    return Tested(
+        protocol="single",
+        sides=tuple(int(side) for side in wanted["sides"]),  # those of data.*, which are part of the recipe
+        precision=_precision(seed, wanted["precision"]),
+        bn_statistics=given.get("bn_statistics", "moving"),
+        n=int(seed.result.get("n_test") or wanted["n"]),
+    )
+
+
+def words_of_training(seed: Seed) -> str:
+    """Where a training's test errors were measured otherwise than it computed; empty where they were not."""
+    given, trained = _configured(seed), seed.provenance["precision"]
+    precision = _precision(seed, trained)
+    words = [f"in {precision}"] if precision != trained else []
+    words += [f"with {_bn(given['bn_statistics'])}"] if _bn(given.get("bn_statistics")) else []
+    return f"tested {' '.join(words)}" if words else ""
+
+
+@dataclass(frozen=True)
+class Testing:
+    """The tests behind one or several numbers, and what is said of them, each once."""
+
+    tests: tuple[Tested, ...] = ()
+    words: tuple[str, ...] = ()
+    unlike: tuple[tuple[str, str], ...] = ()  # what is not the paper's protocol: condition, in words
+    deviations: tuple[str, ...] = ()  # what is not as configured
+
+    def __or__(self, other: Testing) -> Testing:
+        return Testing(
+            tuple(dict.fromkeys(self.tests + other.tests)),
+            tuple(dict.fromkeys(self.words + other.words)),
+            tuple(dict.fromkeys(self.unlike + other.unlike)),
+            tuple(dict.fromkeys(self.deviations + other.deviations)),
+        )
+
+
+def how_tested(seeds: Iterable[Seed], paper: Paper, metric: str, protocol: str | None = None) -> Testing:
+    """How the number `metric` of these trainings was tested; nothing for one that comes from no test."""
+    found = Testing()
+    for seed in seeds if paper.metrics[metric].split == "test" else ():
+        tested = tested_by(seed, paper, metric, protocol)
+        if tested is not None:
+            words = str(tested) if protocol else words_of_training(seed)
+            unlike = tested.unlike(paper.protocol(seed.run, tested.protocol))
+            deviations = (tested.deviations,) if tested.deviations else ()
+            found |= Testing((tested,), (words,) if words else (), tuple(unlike.items()), deviations)
+    return found
+
+
+def tested_by(seed: Seed, paper: Paper, metric: str, protocol: str | None) -> Tested | None:
+    """The test that a number of one training comes from; None where it has no such number."""
+    if protocol is None:
+        return of_training(seed, paper.protocol(seed.run, "single"))
+    found = seed.evaluation(protocol)
+    return None if not found or found.get(metric) is None else of_evaluation(found, fingerprint_of(seed.provenance))
+
+
+def how_tested_in(artefact: Artefact, evidence: Evidence) -> Testing:
+    """How the numbers of ours that an artefact shows were tested."""
+    found = Testing()
+    for run, metric, protocol in dict.fromkeys((c.run, c.metric, c.protocol) for c in artefact.cells()):
+        found |= how_tested(evidence.trainings(run), evidence.paper, metric, protocol)
+    return found

@@ -1,0 +1,124 @@
+"""The report: pages, Markdown, files; a pure function of the results."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from paper_tables.__main__ import main
+from tests.helpers.evidence import PAPER, ROOT
+from tests.helpers.fake_results import write_run
+from tests.helpers.figures import Figure
+
+
+def test_the_report_holds_every_artefact_as_page_markdown_and_files(report: Path) -> None:
+    page, text = (report / "index.html").read_text(), (report / "REPORT.md").read_text()
+    for artefact in PAPER.artefacts.values():
+        assert f'<section id="{artefact.name}">' in page
+        assert f"\n## {artefact.title}\n" in text
+    for name in ("fig1", "fig6", "fig7"):
+        for suffix in (".svg", ".png", ".pdf"):
+            assert (report / "figures" / f"{name}{suffix}").stat().st_size > 5000
+        assert f"](figures/{name}.svg)" in text
+    for suffix in (".md", ".csv", ".tex", ".html"):
+        assert (report / "tables" / f"table6{suffix}").stat().st_size > 500
+    rows = list(csv.reader((report / "tables" / "table6.csv").read_text().splitlines()))
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_no_page_needs_a_network_and_every_file_it_names_is_there(report: Path) -> None:
+    pages = [report / "index.html", *sorted((report / "runs").glob("*.html"))]
+    assert len(pages) == 1 + 12
+    for path in pages:
+        page = path.read_text()
+        assert not re.search(r"https?://|@import|<link", page)
+        for link in re.findall(r'(?:src|href)="([^"#]+)', page):
+            assert (path.parent / link).is_file(), link
+        ids = re.findall(r' id="([^"]+)"', page)
+        assert len(ids) == len(set(ids))
+        assert set(re.findall(r'href="#([^"]+)"', page)) <= {*ids}
+        assert all(len(alt) > 20 for alt in re.findall(r'<img[^>]* alt="([^"]*)"', page))
+        assert page.count("<img") == page.count(" alt=")
+
+
+def test_without_scripts_the_page_shows_the_printed_figures_and_every_number(report: Path) -> None:
+    page = re.sub(r"<script.*?</script>", "", (report / "index.html").read_text(), flags=re.DOTALL)
+    assert [name for name in ("fig1", "fig4", "fig6", "fig7") if f'src="figures/{name}.svg"' not in page] == []
+    assert "6.43 best (6.62 ± 0.14, n = 5)" in page
+
+
+def test_a_figures_data_are_every_seeds_curve_the_mean_and_the_papers_readings(report: Path, full: Path) -> None:
+    page = (report / "index.html").read_text()
+    found = re.search(r'<script type="application/json" id="plot-fig6">(.*?)</script>', page, re.DOTALL)
+    assert found
+    plot = json.loads(found[1])
+    assert [net["label"] for net in plot["nets"] if net["there"]][-2:] == ["ResNet-110", "ResNet-1202"]
+    assert plot["seeds"] == [0, 1, 2, 3, 4]
+    deep = [line for line in plot["panels"][1]["lines"] if line["net"] == "cifar10-resnet-110"]
+    assert [(line["series"], line["seed"]) for line in deep[:7]] == [
+        *(("train_error", seed) for seed in (None, 0, 1, 2, 3, 4)),
+        ("test_error", None),
+    ]
+    assert deep[6]["y"][-1] == pytest.approx((6.43 + 6.60 + 6.80 + 6.55 + 6.70) / 5, abs=1e-3)
+    curve = pd.read_csv(full / "paper" / "cifar10-resnet-110" / "seed-3" / "curve.csv")
+    assert deep[4]["x"] == curve["iteration"].tolist()
+    assert deep[4]["y"] == pytest.approx(curve["train_error"].tolist(), abs=6e-4)
+    marks = {(m["net"], m["series"]): m for m in plot["panels"][0]["marks"]}
+    assert marks["cifar10-plain-56", "test_error"]["text"] == "13.3 ± 0.1 %"
+    assert marks["cifar10-plain-56", "test_error"]["x"] == 64000
+
+
+def test_the_page_of_a_run_says_how_to_repeat_it_and_where_the_paper_has_it(report: Path) -> None:
+    page = (report / "runs" / "cifar10-resnet-110.html").read_text()
+    assert "python -m reproduce train cifar10-resnet-110 --profile paper" in page
+    assert "<td>train.batch_size</td>" in page
+    for words in ("Table 6", "6.43 (6.61 ± 0.16)", "seed 4", "ffffffffff"):
+        assert words in page
+    assert not (report / "runs" / "imagenet-plain-18.html").exists()
+
+
+def test_what_a_run_writes_about_itself_cannot_break_the_page(tmp_path: Path) -> None:
+    evil = {"description": "<b>|x</b>", "fingerprint": "sha256:1", "official": False}
+    write_run(tmp_path / "r", "demo", "cifar10-plain-20", iterations=300, data=evil)
+    assert (
+        main(["render", "fig1", "--profile", "demo", "--results", str(tmp_path / "r"), "--report", str(tmp_path)]) == 0
+    )
+    assert "<b>|x" not in (tmp_path / "demo" / "index.html").read_text()
+
+
+@pytest.mark.reliability
+def test_the_report_is_a_pure_function_of_the_results(full: Path, report: Path, tmp_path: Path, figure: Figure) -> None:
+    """Again, in another process, folder, time zone and locale: the same bytes."""
+    command = [sys.executable, "-m", "paper_tables", "render", "all", "--results", os.path.relpath(full, tmp_path)]
+    environment = os.environ | {"TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    again = tmp_path / "report" / "paper"
+    names = sorted(str(p.relative_to(report)) for p in report.rglob("*") if p.is_file())
+    assert names == sorted(str(p.relative_to(again)) for p in again.rglob("*") if p.is_file())
+    changed = [name for name in names if (report / name).read_bytes() != (again / name).read_bytes()]
+    what = "the report again, from another path, time zone, locale: files that differ"
+    figure("T27", what, reached=f"{len(changed)} of {len(names)}", demanded="0")
+    assert changed == []
+    text = (report / "index.html").read_text() + (report / "REPORT.md").read_text()
+    assert str(full) not in text
+    assert str(report) not in text
+
+
+def test_the_page_shows_diagrams_bars_and_both_sections_of_claims(imagenet_report: Path) -> None:
+    page = (imagenet_report / "index.html").read_text()
+    for name in ("fig2", "fig3", "fig4", "fig5", "table3"):
+        assert f' src="figures/{name}.svg"' in page
+        assert f"](figures/{name}.svg)" in (imagenet_report / "REPORT.md").read_text()
+    assert '<figure class="tall">' in page
+    assert "ImageNet (Sec. 4.1)" in page
+    assert "Tables 2 and 3 at a glance" in page
+    assert 'src="figures/fig4.svg"' in page
+    assert all(
+        (imagenet_report / "figures" / f"fig3{suffix}").stat().st_size < 500_000 for suffix in (".svg", ".png", ".pdf")
+    )
