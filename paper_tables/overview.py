@@ -42,8 +42,11 @@ def _measured_so_far(results: Results, registry: Registry) -> str:
     seen = conditions_of_all(results, registry)
     if not seen:
         return f"Nothing has been run yet in profile `{results.profile}`."
-    measured = "; ".join(f"{NAMES[recipe]}, {conditions}" for recipe, conditions in seen.items())
-    return f"Measured so far: {measured} (profile `{results.profile}`). {caveat(seen, results.profile)}".rstrip()
+    named = [(NAMES[recipe], str(conditions)) for recipe, conditions in seen.items()]
+    texts = [text if text.startswith(name) else f"{name}, {text}" for name, text in named]
+    return (
+        f"Measured so far: {'; '.join(texts)} (profile `{results.profile}`). {caveat(seen, results.profile)}".rstrip()
+    )
 
 
 def _picture(artefact: Artefact, results: Results) -> str:
