@@ -22,7 +22,7 @@ STATES = {"no training": "computed, no training"}
 
 def overview(evidence: Evidence) -> str:
     """The block as Markdown. Its links lead to the report of the profile, as the root of the repository sees it."""
-    columns = ["", "what it is", "state", "conditions", "for example (error in %)", "command"]
+    columns = ["", "what it is", "state", "conditions", "for example, in %", "command"]
     rows: list[list[str] | str] = [_row(artefact, evidence) for artefact in evidence.paper.artefacts.values()]
     report = f"[The report](report/{evidence.results.profile}/REPORT.md) has every number, curve and claim."
     parts = [
@@ -39,12 +39,11 @@ def _wrapped(text: str) -> str:
 
 
 def _measured_so_far(evidence: Evidence) -> str:
-    seen = conditions_of_all(evidence)
+    seen, profile = conditions_of_all(evidence), evidence.results.profile
     if not seen:
-        return f"Nothing has been run yet in profile `{evidence.results.profile}`."
-    measured = "; ".join(f"{name}, {conditions}" for name, conditions in seen.items())
-    profile = evidence.results.profile
-    return f"Measured so far: {measured} (profile `{profile}`). {caveat(seen, profile)}".rstrip()
+        return f"Nothing has been run yet in profile `{profile}`."
+    texts = [text if (text := str(found)).startswith(name) else f"{name}, {text}" for name, found in seen.items()]
+    return f"Measured so far: {'; '.join(texts)} (profile `{profile}`). {caveat(seen, profile)}".rstrip()
 
 
 def _picture(artefact: Artefact, evidence: Evidence) -> str:
@@ -86,8 +85,9 @@ def _example(judged: list[Judgement], evidence: Evidence) -> str:
     """The last number of the table or figure that was measured, beside the paper's."""
     for found in reversed(judged):
         if found.measured is not None:
-            error, read = found.cell.metric.replace("_error", ""), f" ± {found.cell.pm:g}" if found.cell.pm else ""
-            return f"{found.cell.label}, {error}: {ours_text(found, evidence)} (paper: {found.cell.printed}{read})"
+            cell, metric = found.cell, evidence.paper.metrics[found.cell.metric]
+            read = f" ± {cell.pm:g}" if cell.pm else ""
+            return f"{cell.label}, {metric.label}: {ours_text(found, evidence)} (paper: {cell.printed}{read})"
     return ""
 
 

@@ -36,8 +36,9 @@ def test_the_readme_block_is_replaced_and_checked(full: Path, tmp_path: Path) ->
     assert text.endswith("<!-- headline:end -->\nafter\n")
     row = "| [Table 6](report/paper/REPORT.md#table-6) | Error on the CIFAR-10 test set | "
     row += "measured; 6 of 6 numbers within tolerance | the paper's | "
-    row += "ResNet-1202, test: 7.95 (paper: 7.93) | `make table6` |"
+    row += "ResNet-1202, test error: 7.95 (paper: 7.93) | `make table6` |"
     assert row in text.splitlines()
+    assert "Measured so far: CIFAR-10, official binaries" in text
 
 
 def test_headline_puts_ours_beside_the_papers(full: Path, capsys: pytest.CaptureFixture[str]) -> None:
