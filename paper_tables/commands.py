@@ -16,8 +16,8 @@ def make_command(artefact: Artefact, results: Results) -> str:
 
 def overrides(results: Results) -> str:
     """The recipe values that the command line changed in a profile <profile>+<hash8>: those of its first training."""
-    words = results.all_seeds[0].provenance.get("command", "").split() if results.all_seeds else []
-    kept = [word for word in words if "=" in word and not word.startswith(NO_RECIPE)]
+    words = results.all_seeds[0].provenance.get("overrides", []) if results.all_seeds else []
+    kept = [word for word in words if not word.startswith(NO_RECIPE)]
     return " ".join(kept) if "+" in results.profile else ""
 
 
