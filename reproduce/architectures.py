@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from reproduce import count
+from reproduce.config import RESULTS
 from reproduce.nets import residual
-from reproduce.record import RESULTS, write_bytes
+from reproduce.record import write_bytes
 
 FILE = RESULTS / "architectures.json"
 SIZES = {"imagenet": 224, "cifar": 32, "vgg": 224}  # side of the input image

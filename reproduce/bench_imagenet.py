@@ -14,10 +14,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from reproduce.bench import Turns, bare_loop, clock, fit, only_steps
-from reproduce.build import build_data, device_of, set_threads
+from reproduce.build import build_data, set_threads
 from reproduce.config import Config, resolve
 from reproduce.data.imagenet import ImageNet
 from reproduce.data.shares import Share
+from reproduce.device import device_of
 from reproduce.module import IterationModule
 from reproduce.precision import computed, set_precision
 from reproduce.record import say, write_bench

@@ -18,8 +18,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from reproduce.bench import captured_or_failed, fit, only_steps
-from reproduce.build import build_data, chunk_of, device_of, set_threads
+from reproduce.build import build_data, chunk_of, set_threads
 from reproduce.config import Config, resolve
+from reproduce.device import device_of
 from reproduce.errors import UserError
 from reproduce.mps import mps
 from reproduce.precision import computed, set_precision

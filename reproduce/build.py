@@ -22,15 +22,15 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from reproduce.classifier import Classifier
-from reproduce.config import Config
+from reproduce.config import RUNS, Config
 from reproduce.data.cifar10 import Cifar10
 from reproduce.data.imagenet import ImageNet
-from reproduce.errors import UserError
+from reproduce.device import device_of, on_gpu
 from reproduce.nets import residual
 from reproduce.nets.recompute import recomputed
 from reproduce.optimizer import SGD
 from reproduce.precision import computed
-from reproduce.record import RUNS, cores
+from reproduce.record import cores
 from reproduce.schedule import Plateau, Schedule
 
 Data = Cifar10 | ImageNet
@@ -139,18 +139,6 @@ def plateau(config: Config) -> Plateau | None:
 def set_threads(config: Config) -> None:
     """CPU threads of this process: the cores are divided between the processes of one machine."""
     torch.set_num_threads(config.execution.threads or max(1, cores() // config.execution.devices))
-
-
-def on_gpu(config: Config) -> bool:
-    wanted = config.execution.accelerator
-    if wanted == "gpu" and not torch.cuda.is_available():
-        raise UserError("execution.accelerator: gpu: no CUDA device is visible here; `make doctor` says more")
-    return wanted != "cpu" and torch.cuda.is_available()
-
-
-def device_of(config: Config) -> torch.device:
-    """The kind of device that this configuration computes on."""
-    return torch.device("cuda" if on_gpu(config) else "cpu")
 
 
 def environment(config: Config) -> ClusterEnvironment | None:

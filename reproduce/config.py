@@ -4,11 +4,12 @@ import hashlib
 import io
 import json
 import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -17,6 +18,10 @@ from pydantic import ValidationError
 from reproduce.errors import UserError
 from reproduce.schema import Config, Eval, flatten
 
+if TYPE_CHECKING:
+    import torch
+
+RESULTS, RUNS = Path("results"), Path("runs")  # what is kept, and what is worked on
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 DEPTH = 10  # of a configuration file: sections, keys, lists
@@ -49,6 +54,23 @@ class Run:
         """`<profile>/<run>/seed-<k>`, below runs/ as below results/."""
         return Path(self.profile) / self.name / f"seed-{self.seed}"
 
+    @property
+    def results(self) -> Path:
+        """Where its numbers are kept."""
+        return RESULTS / self.folder
+
+    @property
+    def workdir(self) -> Path:
+        """Where its states, logs and final weights lie."""
+        return RUNS / self.folder
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """The kind of device that it computes on."""
+        from reproduce.device import device_of  # torch takes seconds, and few need to know
+
+        return device_of(self.config)
+
     def tree(self) -> dict[str, Any]:
         """The resolved configuration as plain built-ins."""
         return self.config.model_dump(mode="json")
@@ -72,11 +94,23 @@ class Run:
         rest = [item for item in self.overrides if not _is_eval(item)]
         return resolve(self.name, self.base_profile, rest, self.seed).config.eval
 
+    def words(self, verb: str = "train", **execution: int | str) -> list[str]:
+        """What follows `python -m reproduce` for this run alone, under these execution.* values instead of its own."""
+        replaced = tuple(f"execution.{key}=" for key in execution)
+        words = [verb, self.name, "--profile", self.base_profile, "--seed", str(self.seed)]
+        words += [item for item in self.overrides if not item.startswith(replaced)]
+        return words + [f"execution.{key}={value}" for key, value in execution.items()]
+
+    @property
+    def shown_overrides(self) -> list[str]:
+        """The overrides without the paths of this machine."""
+        return [PLACES.get(item.partition("=")[0], item) for item in self.overrides]
+
     def command(self, verb: str = "train") -> str:
-        """The command line of this result, rebuilt from its configuration; paths of this machine are written $DATA."""
-        words = [f"python -m reproduce {verb} {self.name} --profile {self.base_profile} --seed {self.seed}"]
-        shown = [PLACES.get(item.partition("=")[0], item) for item in self.overrides]
-        return " ".join(words + shown)
+        """The command line of this run, for a shell; paths of this machine are the shell's $DATA and $SHARDS."""
+        words = replace(self, overrides=tuple(self.shown_overrides)).words(verb)
+        quoted = [word if word in PLACES.values() else shlex.quote(word) for word in words]
+        return " ".join(["python -m reproduce", *quoted])
 
 
 def digest(value: object) -> str:

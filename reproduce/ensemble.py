@@ -6,11 +6,11 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
-from reproduce.config import Run, digest
+from reproduce.config import RESULTS, Run, digest
 from reproduce.data.imagenet import ImageNet
 from reproduce.errors import UserError
 from reproduce.evaluate import as_tested, final_weights, keep, load_net, measured, open_data, protocol_of, to_device
-from reproduce.record import RESULTS, weights_sha256
+from reproduce.record import weights_sha256
 
 Pair = tuple[Run, Path | None]  # a run, and a checkpoint instead of its own final weights
 

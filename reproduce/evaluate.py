@@ -12,21 +12,22 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from reproduce import measure, stop
-from reproduce.build import Data, build_data, build_net_to_fill, environment, on_gpu, set_threads
+from reproduce.build import Data, build_data, build_net_to_fill, environment, set_threads
 from reproduce.config import Config, Run, digest
 from reproduce.data.imagenet import ImageNet
+from reproduce.device import on_gpu
 from reproduce.errors import UserError
 from reproduce.nets import published
 from reproduce.outcome import recompute_bn
 from reproduce.precision import computed
 from reproduce.protocols import Counts, Member, Protocol, count
-from reproduce.record import RESULTS, RUNS, read_json, say, weights_sha256, write_json
+from reproduce.record import read_json, say, weights_sha256, write_json
 from reproduce.schema import ImageNetData
 
 
 def final_weights(run: Run) -> Path:
     """The weights that training left. Errors: UserError with the command that makes them."""
-    path = RUNS / run.folder / "final.safetensors"
+    path = run.workdir / "final.safetensors"
     if not path.is_file():
         raise UserError(f"{path}: no trained weights yet; `{run.command()}` makes them, or give --weights FILE")
     return path
@@ -39,7 +40,7 @@ def load_net(run: Run, weights: Path) -> tuple[nn.Module, Run]:
     elsewhere, that holds NaN or infinity (a training of ours that diverged may).
     """
     layout, state = published.read_state(weights)
-    own = weights == RUNS / run.folder / "final.safetensors"
+    own = weights == run.workdir / "final.safetensors"
     if not own and (bad := next((key for key, value in state.items() if not value.isfinite().all()), None)):
         raise UserError(f"{weights}: {bad} holds NaN or infinity; get the file again")
     if layout == "akamaster" and run.config.model.zero_padding != "both":
@@ -53,7 +54,7 @@ def load_net(run: Run, weights: Path) -> tuple[nn.Module, Run]:
 
 
 def _check_own(run: Run, weights: Path, net: nn.Module) -> None:
-    result = RESULTS / run.folder / "result.json"
+    result = run.results / "result.json"
     recorded = (read_json(result) or {}).get("weights_sha256")
     if recorded and weights_sha256(net.state_dict()) != recorded:
         raise UserError(f"{weights}: not the weights of {result} (another SHA-256); move both away and train again")
@@ -114,7 +115,7 @@ def evaluate(
     result = {"run": run.name} | measured([net], run, name, data, fabric, [run] if weights is None else [])
     result |= {"weights_sha256": sha256}
     if weights is None and fabric.is_global_zero:
-        keep(RESULTS / run.folder, result)
+        keep(run.results, result)
     return result
 
 
@@ -143,7 +144,7 @@ def changed(run: Run, facts: Callable[[Config], dict[str, Any]]) -> dict[str, An
 
 def other_images(trained: Sequence[Run], data: Data) -> dict[str, Any]:
     """The fingerprint of the images, where it is not that of a training which these weights come from."""
-    results = [read_json(RESULTS / run.folder / "result.json") or {} for run in trained]
+    results = [read_json(run.results / "result.json") or {} for run in trained]
     known = {result["provenance"].get("data", {}).get("fingerprint") for result in results if result}
     return {"fingerprint": data.fingerprint} if known - {None, data.fingerprint} else {}
 

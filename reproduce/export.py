@@ -6,7 +6,7 @@ from pathlib import Path
 from reproduce.config import Run
 from reproduce.errors import UserError
 from reproduce.evaluate import final_weights
-from reproduce.record import RESULTS, read_json, write_bytes, write_json
+from reproduce.record import read_json, write_bytes, write_json
 
 EXPORTS = Path("exports")
 
@@ -30,11 +30,9 @@ For comparison with the paper and for teaching. Sorts 32x32 images into the clas
 def export(run: Run) -> Path:
     """Write exports/<profile>/<run>/seed-<k>/{model.safetensors, result.json, README.md}; returns the folder."""
     content = final_weights(run).read_bytes()
-    result = read_json(RESULTS / run.folder / "result.json")
+    result = read_json(run.results / "result.json")
     if result is None:
-        raise UserError(
-            f"{RESULTS / run.folder}/result.json: no result beside these weights; `{run.command()}` makes it"
-        )
+        raise UserError(f"{run.results}/result.json: no result beside these weights; `{run.command()}` makes it")
     origin, folder = result["provenance"], EXPORTS / run.folder
     facts = {key: result[key] for key in ("run", "seed", "layers", "parameters", "n_test", "iterations")}
     facts |= {"test_error": result["metrics"]["test_error"], "data": origin["data"]["description"]}

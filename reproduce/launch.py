@@ -11,7 +11,7 @@ from reproduce.config import Run
 from reproduce.display import Display, Remaining
 from reproduce.errors import UserError
 from reproduce.lock import lock
-from reproduce.record import RESULTS, RUNS, is_first_process, say, sweep
+from reproduce.record import is_first_process, say, sweep
 from reproduce.side_by_side import labels_of, side_by_side, work_of
 
 
@@ -66,7 +66,7 @@ def _check_world(run: Run) -> None:
 
 def _lacking_data(runs: Sequence[Run]) -> Path | None:
     """Images that are not there, where no run has any and none has begun: known before anything is written."""
-    folders = [_images_of(run) for run in runs if not (RUNS / run.folder).exists()]
+    folders = [_images_of(run) for run in runs if not (run.workdir).exists()]
     lacking = [folder for folder in folders if folder and not folder.is_dir()]
     return lacking[0] if lacking and len(lacking) == len(runs) else None
 
@@ -111,7 +111,7 @@ def _one(run: Run, label: str, remaining: Remaining, signals: stop.Signals) -> i
     """Train one run; its trouble becomes one line (the traceback goes to its folder) and an exit code."""
     from reproduce.train import train
 
-    folder, first = RUNS / run.folder, is_first_process()
+    folder, first = run.workdir, is_first_process()
     signals.patient = False
     entered = False
     try:
@@ -137,7 +137,7 @@ def _one(run: Run, label: str, remaining: Remaining, signals: stop.Signals) -> i
 
 def _failed(error: Exception, run: Run, label: str) -> int:
     rank = "" if is_first_process() else f"-{os.environ.get('RANK') or os.environ.get('LOCAL_RANK')}"
-    path = RUNS / run.folder / f"error{rank}.txt"
+    path = run.workdir / f"error{rank}.txt"
     with suppress(OSError):
         path.write_text(traceback.format_exc())
     if isinstance(error, OSError) and error.filename:
@@ -150,9 +150,9 @@ def _failed(error: Exception, run: Run, label: str) -> int:
 
 def tidy(run: Run, done: bool = False) -> None:
     """Remove what killed writers left, and, of a run that is done, its states and the errors on the way there."""
-    for folder in (RUNS / run.folder, RESULTS / run.folder):
+    for folder in (run.workdir, run.results):
         sweep(folder)
     if done:
-        checkpoint.clear(RUNS / run.folder)
-        for path in (RUNS / run.folder).glob("error*.txt"):
+        checkpoint.clear(run.workdir)
+        for path in (run.workdir).glob("error*.txt"):
             path.unlink(missing_ok=True)

@@ -9,14 +9,14 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from reproduce import count
-from reproduce.build import build_net, build_training_net, chunk_of, on_gpu, workers
+from reproduce.build import build_net, build_training_net, chunk_of, workers
 from reproduce.config import Config, Run
 from reproduce.data.imagenet import ImageNet
+from reproduce.device import on_gpu
 from reproduce.doctor import Finding
 from reproduce.memory import step_bytes
 from reproduce.plan import gigabytes
 from reproduce.precision import computed
-from reproduce.record import RESULTS
 
 PROCESS = 1.0  # GB of Python, torch and Lightning
 CONTEXT = 0.6  # GB of a CUDA context and the workspaces of cuDNN and cuBLAS: assumed, not measured
@@ -28,7 +28,7 @@ CIFAR = 0.4  # GB of the images in memory, once as uint8 and once while they are
 
 def findings(runs: Sequence[Run], folder: Path = Path()) -> list[Finding]:
     """Lines on disk, memory and, where images are decoded, shared memory, for those of the runs that are not done."""
-    missing = [run for run in runs if not (RESULTS / run.folder / "result.json").is_file()]
+    missing = [run for run in runs if not (run.results / "result.json").is_file()]
     if not missing:
         return []
     found = [disk(missing, folder.resolve()), memory(missing), shared_memory(missing)]

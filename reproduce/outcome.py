@@ -14,7 +14,7 @@ from reproduce.callbacks import Keeper
 from reproduce.classifier import Classifier
 from reproduce.config import Run
 from reproduce.errors import UserError
-from reproduce.record import RESULTS, RUNS, provenance, weights_sha256, write_bytes, write_csv, write_json
+from reproduce.record import provenance, weights_sha256, write_bytes, write_csv, write_json
 
 
 def data_provenance(data: Data) -> dict[str, object]:
@@ -94,8 +94,8 @@ def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Data, k
         "weights_sha256": weights_sha256(state),
         "provenance": made,
     }
-    write_bytes(RUNS / run.folder / "final.safetensors", safetensors_bytes(state))
-    write_csv(RESULTS / run.folder / "curve.csv", module.rows[0], module.rows)
-    write_json(RESULTS / run.folder / "result.json", result)
-    checkpoint.clear(RUNS / run.folder)
+    write_bytes(run.workdir / "final.safetensors", safetensors_bytes(state))
+    write_csv(run.results / "curve.csv", module.rows[0], module.rows)
+    write_json(run.results / "result.json", result)
+    checkpoint.clear(run.workdir)
     return result

@@ -11,10 +11,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from reproduce import count
-from reproduce.build import build_net, build_training_net, device_of, on_gpu, set_threads
-from reproduce.config import Run, resolve
+from reproduce.build import build_net, build_training_net, set_threads
+from reproduce.config import RESULTS, Run, resolve
+from reproduce.device import on_gpu
 from reproduce.precision import autocast, computed, set_precision
-from reproduce.record import RESULTS, cores, device_name, read_json
+from reproduce.record import cores, device_name, read_json
 from reproduce.train import data_set_of, is_done
 
 
@@ -34,7 +35,7 @@ def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
     """Multiply-adds of training (three times the forward ones) per second: the fastest of some steps of a small net."""
     set_threads(run.config)
     set_precision(run.config.train.precision)
-    device, probe = device_of(run.config), PROBES[run.config.model.name]
+    device, probe = run.device, PROBES[run.config.model.name]
     share = run.config.train.batch_size // (run.config.execution.devices * run.config.execution.nodes)
     batch = max(1, share) if device.type == "cuda" else probe.batch
     # The batch that is timed need be no multiple of a BN group.
@@ -63,7 +64,7 @@ def finished_speeds(run: Run) -> dict[str, list[float]]:
     Those on this kind of device, in the same precision, on as many processes and threads; tests and reading count in.
     """
     set_threads(run.config)
-    device = device_of(run.config)
+    device = run.device
     same: dict[str, Any] = {"device": device_name(device)}
     same |= {"precision": computed(run.config.train.precision, device)}
     same |= {"threads": torch.get_num_threads(), "processes": run.config.execution.devices * run.config.execution.nodes}

@@ -16,10 +16,10 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 
 from reproduce import observer
-from reproduce.config import digest
+from reproduce.config import RESULTS, RUNS, digest
 from reproduce.errors import UserError
 from reproduce.observed import AXIS, LAYER, METRICS, SORTED_STD, STD, Training, evaluation, need_key, of_result, project
-from reproduce.record import RESULTS, RUNS, read_json, say, write_json
+from reproduce.record import read_json, say, write_json
 
 Row = dict[str, float]
 DIGEST = "published"  # summary key: the hash of what stands in the summary and the configuration

@@ -19,12 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reproduce.config import Run
+from reproduce.config import RESULTS, Run
 from reproduce.errors import UserError
 from reproduce.precision import computed, instructions
 
-RESULTS = Path("results")
-RUNS = Path("runs")
 PACKAGES = ("torch", "torchvision", "lightning", "omegaconf", "numpy")
 
 
@@ -194,6 +192,7 @@ def provenance(
         "config": run.shown(),
         "recipe_hash": run.recipe_hash,
         "command": run.command(),
+        "overrides": run.shown_overrides,
         "commit": code[0],
         "dirty": code[1],
         "versions": versions(),

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reproduce.build import device_of, set_threads
+from reproduce.build import set_threads
 from reproduce.config import Run
 from reproduce.evaluate import as_tested, changed, final_weights, load_net, open_data, suffix
 from reproduce.measure import Batches
 from reproduce.nets.residual import response_layers
 from reproduce.precision import computing
-from reproduce.record import RESULTS, write_csv
+from reproduce.record import write_csv
 
 
 class _Moments:
@@ -56,12 +56,12 @@ def responses(run: Run, weights: Path | None = None) -> list[float]:
     """
     set_threads(run.config)
     net, run = load_net(run, weights or final_weights(run))
-    device = device_of(run.config)
+    device = run.device
     data = open_data(run)
     net = as_tested(run, net.to(device), device, data)
     values = standard_deviations(net, data.test_batches(device))
     if weights is None:
         rows = [{"layer": layer, "std": f"{value:.6f}"} for layer, value in enumerate(values, 1)]
         deviations = changed(run, lambda config: {"bn_statistics": config.eval.bn_statistics})
-        write_csv(RESULTS / run.folder / f"responses{suffix(deviations)}.csv", ("layer", "std"), rows)
+        write_csv(run.results / f"responses{suffix(deviations)}.csv", ("layer", "std"), rows)
     return values

@@ -14,7 +14,9 @@ from reproduce import stop
 from reproduce.config import Run
 from reproduce.display import Display, Remaining
 from reproduce.mps import mps
-from reproduce.record import RUNS, cores, say
+from reproduce.record import cores, say
+
+PYTHON = [sys.executable, "-m", "reproduce"]
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
@@ -77,26 +79,17 @@ def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
             process.wait()
 
 
-def command(run: Run, **execution: int | str) -> list[str]:
-    """The command line that trains one run by itself, under these execution.* values instead of its own."""
-    words = [sys.executable, "-m", "reproduce", "train", run.name]
-    words += ["--profile", run.base_profile, "--seed", str(run.seed)]
-    replaced = tuple(f"execution.{key}=" for key in execution)
-    words += [item for item in run.overrides if not item.startswith(replaced)]
-    return words + [f"execution.{key}={value}" for key, value in execution.items()]
-
-
 def _start(run: Run, label: str, slot: int, jobs: int, shared: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     e = run.config.execution
     threads = e.threads or max(1, cores() // (jobs * e.devices))
     gpus = _visible_gpus() if jobs > 1 and e.nodes == 1 and e.accelerator != "cpu" else []
     place = {"accelerator": "gpu"} if gpus else {}  # a GPU that is refused must not become a training on the CPU
-    words = command(run, jobs=1, threads=threads, **place)
+    words = [*PYTHON, *run.words(jobs=1, threads=threads, **place)]
     environment = os.environ | shared | stop.as_parent() | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}
     if gpus:
         own = [gpus[(slot * e.devices + i) % len(gpus)] for i in range(e.devices)]
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
-    log = RUNS / run.folder / "log.txt"
+    log = run.workdir / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         return subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, env=environment)
@@ -112,14 +105,14 @@ def _visible_gpus() -> list[str]:
 
 
 def _show(display: Display, run: Run) -> None:
-    path: Path = RUNS / run.folder / "progress.json"
+    path: Path = run.workdir / "progress.json"
     with suppress(OSError, json.JSONDecodeError):  # not begun
         display.show(json.loads(path.read_text()))
 
 
 def _ended(process: "subprocess.Popen[bytes]", run: Run) -> int:
     if process.returncode:
-        log = RUNS / run.folder / "log.txt"
+        log = run.workdir / "log.txt"
         last = next(reversed(log.read_text(errors="replace").strip().splitlines()), "no word of it")
         if process.returncode == -signal.SIGKILL:  # it could not say so itself; most often memory was short
             (log.parent / "error.txt").write_text("killed by SIGKILL\n")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from reproduce import lock
-from reproduce.config import Run
+from reproduce.config import RESULTS, Run
 from reproduce.display import duration, percent
-from reproduce.record import RESULTS, RUNS, is_alive
+from reproduce.record import is_alive
 
 STALE_SECONDS = 120.0
 WORDS = ("done", "running", "interrupted", "failed", "not run")
@@ -45,10 +45,10 @@ def states(runs: Sequence[Run], now: float | None = None) -> list[State]:
 
 
 def state(run: Run, now: float) -> State:
-    result = _json(RESULTS / run.folder / "result.json")
+    result = _json(run.results / "result.json")
     if result:
         return _done(run, result)
-    folder = RUNS / run.folder
+    folder = run.workdir
     progress = _json(folder / "progress.json") or {}
     failed, seen = _modified(folder / "error.txt"), max(_number(progress, "updated") or 0.0, _modified(folder / "lock"))
     if failed and failed >= (_number(progress, "updated") or 0.0):

@@ -128,9 +128,9 @@ def _queue() -> set[str]:
 def _is_taken(run: "Run", queue: set[str]) -> bool:
     """Whether a run has a job in the queue or is being trained by a process, which is said."""
     from reproduce.lock import lock
-    from reproduce.record import RUNS, say
+    from reproduce.record import say
 
-    folder = RUNS / run.folder
+    folder = run.workdir
     submitted = {path.name.partition("_")[0] for path in folder.glob("slurm/*_submitted.pkl")}
     if live := submitted & queue:
         say(f"{run.name} seed {run.seed}: is job {max(live)} already; not submitted")
@@ -160,7 +160,6 @@ def _submit(run: "Run", resources: Resources, cluster: str) -> Any:
 
 def _executor(run: "Run", cluster: str) -> tuple[Any, tuple[type[Exception], ...]]:
     """submitit's executor for a run, and the exceptions of a submission that failed."""
-    from reproduce.record import RUNS
 
     absent = [name for name in ("sbatch", "srun") if cluster == "slurm" and shutil.which(name) is None]
     if absent:
@@ -172,7 +171,7 @@ def _executor(run: "Run", cluster: str) -> tuple[Any, tuple[type[Exception], ...
         from submitit.core.utils import FailedJobError, FailedSubmissionError
     except ModuleNotFoundError:
         raise UserError(f"submitit is not installed: {SLURM_CURE}") from None
-    folder = RUNS / run.folder / "slurm"
+    folder = run.workdir / "slurm"
     executor = submitit.AutoExecutor(folder=folder, cluster=cluster, slurm_max_num_timeout=TIMEOUTS)
     return executor, (FailedJobError, FailedSubmissionError)
 
@@ -198,15 +197,15 @@ def _parameters(run: "Run", resources: Resources, cluster: str) -> dict[str, Any
 
 def _words(run: "Run", resources: Resources, cluster: str) -> list[str]:
     """The command line of a job. A task sees its own CPUs only: they are not to be divided by the devices again."""
-    from reproduce.side_by_side import command
+    from reproduce.side_by_side import PYTHON
 
     e = run.config.execution
-    execution = {"jobs": 1, "devices": e.devices, "nodes": e.nodes}
+    execution: dict[str, Any] = {"jobs": 1, "devices": e.devices, "nodes": e.nodes}
     if cluster == "slurm":
         execution["threads"] = e.threads or resources.cpus
         if e.workers < 0:
             execution["workers"] = max(resources.cpus - 1, 1)
-    return command(run, **execution)
+    return [*PYTHON, *run.words(**execution)]
 
 
 def _sentence(run: "Run", resources: Resources, cluster: str) -> str:

@@ -15,11 +15,11 @@ import torchvision
 from lightning.fabric import Fabric
 from torch import nn
 
-from reproduce.config import Run, resolve
+from reproduce.config import RESULTS, Run, resolve
 from reproduce.errors import UserError
 from reproduce.evaluate import as_tested, keep, load_net, measured, open_data, to_device
 from reproduce.nets import published
-from reproduce.record import RESULTS, weights_sha256
+from reproduce.record import weights_sha256
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RUN = "imagenet-resnet-50"

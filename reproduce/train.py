@@ -19,12 +19,12 @@ from reproduce.build import (
     set_threads,
 )
 from reproduce.callbacks import Keeper, Progress
-from reproduce.config import Run
+from reproduce.config import RESULTS, Run
 from reproduce.errors import UserError
 from reproduce.module import IterationModule
 from reproduce.outcome import write_result
 from reproduce.precision import set_precision
-from reproduce.record import RESULTS, RUNS, is_first_process, read_json, say
+from reproduce.record import is_first_process, read_json, say
 
 Show = Callable[[dict[str, Any]], None]
 
@@ -78,7 +78,7 @@ def guard_data(run: Run, data: Data) -> None:
 
 def is_done(run: Run) -> bool:
     """Whether the result is there. Errors: UserError when it is of another recipe."""
-    path = RESULTS / run.folder / "result.json"
+    path = run.results / "result.json"
     result = read_json(path)
     if result is None:
         return False
@@ -92,7 +92,7 @@ def train(run: Run, label: str, show: Show, signals: stop.Signals) -> None:
 
     Errors: UserError for what the user can repair; Stopped when a signal asked for the end.
     """
-    config, folder = run.config, RUNS / run.folder
+    config, folder = run.config, run.workdir
     set_threads(config)
     set_precision(config.train.precision)
     sink = observer.logger(run, folder) if is_first_process() else None

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,15 @@ def test_execution_is_recorded_but_not_hashed() -> None:
     assert plain.recipe_hash != resolve("cifar10-resnet-20", overrides=["train.lr=0.2"]).recipe_hash
     assert "data.root=$DATA" in moved.command()
     assert "/x" not in moved.command()
+
+
+def test_the_command_of_a_run_is_one_for_a_shell() -> None:
+    words = ["data.mean=[0.1, 0.2, 0.3]", "data.std=[1, 1, 1]", "data.normalize=channels", "data.root=/my data"]
+    run = resolve("cifar10-resnet-20", "short", words, 3)
+    there = shlex.split(run.command().replace("$DATA", "'/my data'"))
+    assert there == ["python", "-m", "reproduce", *run.words()]
+    assert run.words(jobs=2)[-1] == "execution.jobs=2"
+    assert (run.results, run.workdir) == (Path("results") / run.folder, Path("runs") / run.folder)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from reproduce import bench_jobs, mps, side_by_side
-from reproduce.build import device_of
 from reproduce.config import Run
+from reproduce.device import device_of
 from reproduce.errors import UserError
 
 Make = Callable[..., Run]

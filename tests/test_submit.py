@@ -18,7 +18,7 @@ from reproduce.__main__ import main
 from reproduce.build import build_trainer, environment
 from reproduce.config import Run, resolve
 from reproduce.lock import lock
-from reproduce.side_by_side import command
+from reproduce.side_by_side import PYTHON
 from reproduce.submit import Resources, submit
 from tests.helpers.figures import Figure
 
@@ -232,7 +232,9 @@ def outcome(folder: Path, run: Run) -> tuple[str, int]:
 
 def undisturbed(run: Run, folder: Path) -> str:
     folder.mkdir()
-    subprocess.run(command(run), cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=600)
+    subprocess.run(
+        [*PYTHON, *run.words()], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=600
+    )
     return outcome(folder, run)[0]
 
 

@@ -17,9 +17,10 @@ def make_command(artefact: Artefact, evidence: Evidence) -> str:
 
 def overrides(evidence: Evidence) -> str:
     """The recipe values that the command line changed in a profile <profile>+<hash8>: those of its first training."""
-    words = evidence.results.all_seeds[0].provenance.get("command", "").split() if evidence.results.all_seeds else []
-    kept = [word for word in words if "=" in word and not word.startswith(NO_RECIPE)]
-    return " ".join(kept) if "+" in evidence.results.profile else ""
+    results = evidence.results
+    words = results.all_seeds[0].provenance.get("overrides", []) if results.all_seeds else []
+    kept = [word for word in words if not word.startswith(NO_RECIPE)]
+    return " ".join(kept) if "+" in results.profile else ""
 
 
 def missing_commands(artefact: Artefact, evidence: Evidence) -> list[str]:

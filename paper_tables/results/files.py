@@ -66,6 +66,9 @@ def result(path: Path, run: str, seed: int, profile: str) -> dict[str, Any]:
         raise ValueError("provenance does not say which data was used")
     if not all(isinstance(v, str) for v in (provenance["precision"], provenance["data"]["fingerprint"])):
         raise ValueError("provenance: precision and data fingerprint must be text")
+    overrides = provenance.get("overrides", [])
+    if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
+        raise ValueError("provenance: overrides is not a list of words")
     starts(provenance.get("starts", []))
     return result
 
