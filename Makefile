@@ -124,9 +124,9 @@ check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? DECODE=1 decod
 	@$(REPRODUCE) check-data $(if $(DATA),--root $(call quoted,$(DATA))) $(if $(filter-out 0,$(DECODE)),--decode) \
 	  $(if $(SIDE),--side $(SIDE)) $(if $(SHARDS),--shards $(call quoted,$(SHARDS)))
 bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, against torchvision's pipeline
-	@$(REPRODUCE) bench-data $(if $(IMAGES),--images $(call quoted,$(IMAGES))) && $(PAPER) speed loader
+	@$(PYTHON) -m benchmarks data $(if $(IMAGES),--images $(call quoted,$(IMAGES))) && $(PAPER) speed loader
 bench-imagenet: $(INSTALLED) ## Images per second of ImageNet training
-	@$(REPRODUCE) bench-imagenet $(if $(DATA),--root $(call quoted,$(DATA))) && $(PAPER) speed imagenet
+	@$(PYTHON) -m benchmarks imagenet $(if $(DATA),--root $(call quoted,$(DATA))) && $(PAPER) speed imagenet
 
 ##@ ImageNet: train what is missing, evaluate, then render
 table2:              ## Table 2: plain nets and ResNets of 18 and 34 layers, 10-crop
@@ -185,11 +185,11 @@ smoke:               ## A few iterations of every run, evaluated and rendered (p
 architectures: $(INSTALLED) ## Count the nets layer by layer again: results/architectures.json
 	@$(REPRODUCE) architectures
 bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
-	@$(REPRODUCE) bench && $(PAPER) speed step
+	@$(PYTHON) -m benchmarks step && $(PAPER) speed step
 bench-options: $(INSTALLED) ## Speed of a step by precision, memory layout, compilation, CUDA graph, threads
-	@$(REPRODUCE) bench-options && $(PAPER) speed options
+	@$(PYTHON) -m benchmarks variants && $(PAPER) speed options
 bench-jobs: $(INSTALLED) ## Speed of several trainings at the same time on one device
-	@$(REPRODUCE) bench-jobs && $(PAPER) speed jobs
+	@$(PYTHON) -m benchmarks jobs && $(PAPER) speed jobs
 bench-report: $(INSTALLED) ## Seconds that the whole report of PROFILE takes, imports and rendering
 	@$(PYTHON) -m benchmarks.report --profile $(PROFILE) && $(PAPER) speed report
 picture: $(INSTALLED) ## PROFILE's report and a picture of its front page: report/<profile>/index.png

@@ -1,1 +1,1 @@
-"""Measures how fast the suite is, on the machine at hand; no part of the product."""
+"""Speed, measured in turns within one run; not part of the product."""

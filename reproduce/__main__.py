@@ -8,39 +8,34 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from reproduce.errors import CURE, UserError
-from reproduce.stop import watch_parent
-from reproduce.verbs import benches, data, listing, outlets, testing, training
+from reproduce.cli import data, evaluate, export, inspect, train
+from reproduce.utils.errors import CURE, UserError
+from reproduce.utils.signals import watch_parent
 
 Verb = Callable[[argparse.Namespace], int]
 
 ON_RUNS: dict[str, tuple[Verb, str]] = {
-    "describe": (listing.describe, "layers, parameters, multiply-adds and the resolved configuration of a run"),
-    "train": (training.train, "train what is missing, continue what was interrupted, skip what is done"),
-    "submit": (training.submit, "the same as SLURM jobs, one a run, which continue after pre-emption and time limits"),
-    "evaluate": (testing.evaluate, "test error of trained or published weights"),
-    "ensemble": (testing.ensemble, "test error of several nets averaged (Table 5); RUN:FILE takes other weights"),
-    "published": (testing.published, "test error of torchvision's published weights (names: resnet18 ... vgg16)"),
-    "responses": (testing.responses, "layer responses (Fig. 7)"),
-    "export": (outlets.export, "weights as safetensors, their sha256 and a card"),
-    "plan": (training.plan, "what would be trained, with hours and disk"),
-    "status": (training.status, "how far the runs are"),
-    "doctor": (training.doctor, "is this machine fit for training? With RUNs: is there room for them?"),
-    "bench": (benches.bench, "speed of a training step, against the usual loop and against bare PyTorch"),
-    "dashboard": (outlets.dashboard, "W&B views and report of a profile, from report/<profile>/artefacts.json"),
-    "profile-name": (listing.profile_name, "the results folder of a profile under these overrides"),
+    "describe": (inspect.describe, "layers, parameters, multiply-adds and the resolved configuration of a run"),
+    "train": (train.train, "train what is missing, continue what was interrupted, skip what is done"),
+    "submit": (train.submit, "the same as SLURM jobs, one a run, which continue after pre-emption and time limits"),
+    "evaluate": (evaluate.evaluate, "test error of trained or published weights"),
+    "ensemble": (evaluate.ensemble, "test error of several nets averaged (Table 5); RUN:FILE takes other weights"),
+    "published": (evaluate.published, "test error of torchvision's published weights (names: resnet18 ... vgg16)"),
+    "responses": (evaluate.responses, "layer responses (Fig. 7)"),
+    "export": (export.export, "weights as safetensors, their sha256 and a card"),
+    "plan": (train.plan, "what would be trained, with hours and disk"),
+    "status": (train.status, "how far the runs are"),
+    "doctor": (train.doctor, "is this machine fit for training? With RUNs: is there room for them?"),
+    "dashboard": (export.dashboard, "W&B views and report of a profile, from report/<profile>/artefacts.json"),
+    "profile-name": (inspect.profile_name, "the results folder of a profile under these overrides"),
 }
 ALONE: dict[str, tuple[Verb, str]] = {
-    "runs": (listing.runs, "the run ids, one a line"),
-    "architectures": (listing.architectures, "layers of every net of the paper, counted: results/architectures.json"),
+    "runs": (inspect.runs, "the run ids, one a line"),
+    "architectures": (inspect.architectures, "layers of every net of the paper, counted: results/architectures.json"),
     "prepare-imagenet": (data.prepare_imagenet, "ImageNet's official archives -> train/<wnid>/*, val/<wnid>/*"),
     "imagenet-shards": (data.imagenet_shards, "ImageNet's training images decoded once, into files read by mapping"),
     "check-data": (data.check_data, "is an ImageNet folder complete?"),
-    "wandb-publish": (outlets.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
-    "bench-data": (benches.bench_data, "speed of ImageNet's training view, against torchvision's pipeline"),
-    "bench-jobs": (benches.bench_jobs, "speed of several trainings side by side, against one alone"),
-    "bench-options": (benches.bench_options, "speed of a step, executed in several ways"),
-    "bench-imagenet": (benches.bench_imagenet, "speed of ImageNet training, from memory and through the loader"),
+    "wandb-publish": (export.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
 }
 PATH: dict[str, Any] = {"type": Path}
 FLAG: dict[str, Any] = {"action": "store_true"}
@@ -89,8 +84,6 @@ OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str | None]]] = {  # of singl
         "--profile": ({"default": "paper"}, "which folder of results/ (default: paper)"),
         "--wandb": ({"default": "online", "choices": ["online", "offline"]}, "offline: for `wandb sync` (online)"),
     },
-    "bench-data": {"--images": (PATH, "a folder or tar of images (default: the embedded ones)")},
-    "bench-imagenet": {"--root": ({}, "a folder in ImageNet's layout (default: the embedded images)")},
 }
 
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from reproduce.errors import UserError
-from reproduce.record import write_bench
+from benchmarks.results import write_bench
+from reproduce.utils.errors import UserError
 
 # The same examples every time in `make test`; more of them, and others, in `make test-reliability`.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reproduce.train  # noqa: F401 - its imports are none of the three seconds
-from reproduce import config
+import reproduce.training.run  # noqa: F401 - its imports are none of the three seconds
 from reproduce.__main__ import main
+from reproduce.config import load
 from tests.helpers.figures import FUZZ, Figure, refusal
 
 pytestmark = pytest.mark.reliability
@@ -110,13 +110,13 @@ WORDS = {
 def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of configs/ that the suite reads instead, and an empty folder to work in."""
     folder, place = tmp_path / "configs", tmp_path / "place"
-    shutil.copytree(config.CONFIGS, folder)
+    shutil.copytree(load.CONFIGS, folder)
     place.mkdir()
     monkeypatch.chdir(place)
-    monkeypatch.setattr(config, "CONFIGS", folder)
-    config._read.cache_clear()
+    monkeypatch.setattr(load, "CONFIGS", folder)
+    load._read.cache_clear()
     yield folder
-    config._read.cache_clear()
+    load._read.cache_clear()
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[str, float]:
@@ -155,7 +155,7 @@ def test_a_malformed_override_is_one_line(name: str, configs: Path, capsys: pyte
 
 
 def takes_or_refuses_in_one_line(overrides: Sequence[str] = ()) -> None:
-    said = refusal(lambda: config.resolve("cifar10-resnet-20", "smoke", overrides))
+    said = refusal(lambda: load.resolve("cifar10-resnet-20", "smoke", overrides))
     assert said is None or (said.strip() and "\n" not in said)
 
 
@@ -172,7 +172,7 @@ TREES = st.dictionaries(PARTS, VALUES | st.dictionaries(KEYS | st.text(max_size=
 @given(tree=TREES)
 def test_any_tree_is_taken_or_refused_in_one_line(configs: Path, tree: dict[str, object]) -> None:
     (configs / PROFILE).write_text(json.dumps({"cifar10": tree}))
-    config._read.cache_clear()
+    load._read.cache_clear()
     takes_or_refuses_in_one_line()
 
 
@@ -180,13 +180,13 @@ def test_any_tree_is_taken_or_refused_in_one_line(configs: Path, tree: dict[str,
 @given(data=st.data())
 def test_any_damage_to_a_file_is_taken_or_refused_in_one_line(configs: Path, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from([PROFILE, RECIPE, RUNS]))
-    content = (config.CONFIGS.parent / "configs" / path).read_bytes()
+    content = (load.CONFIGS.parent / "configs" / path).read_bytes()
     whole = ORIGINAL.setdefault(path, content)
     at = data.draw(st.integers(0, len(whole)))
     length, inserted = data.draw(st.integers(0, 30)), data.draw(st.binary(max_size=6) | st.text(max_size=4))
     inserted = inserted.encode() if isinstance(inserted, str) else inserted
     (configs / path).write_bytes(whole[:at] + inserted + whole[at + length :])
-    config._read.cache_clear()
+    load._read.cache_clear()
     takes_or_refuses_in_one_line()
     (configs / path).write_bytes(whole)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import reproduce.train  # noqa: F401 - its imports are none of the three seconds
+import reproduce.training.run  # noqa: F401 - its imports are none of the three seconds
 from reproduce.__main__ import main
-from tests.conftest import TINY
 from tests.helpers.figures import Figure
+from tests.helpers.tiny import TINY
 
 pytestmark = pytest.mark.reliability
 TWO = ["model.classes=2", "data.subset=0"]
@@ -155,8 +155,8 @@ def test_bad_data_is_one_line_with_its_path(
 
 @pytest.mark.parametrize("name", READ)
 def test_odd_images_are_read(name: str, kind: str, tmp_path: Path) -> None:
-    from reproduce.config import resolve
-    from reproduce.evaluate import open_data
+    from reproduce.config.load import resolve
+    from reproduce.evaluation.classification import open_data
 
     READ[name](tmp_path / "data")
     line = words(kind)

@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from paper_tables.results import reader
-from reproduce import checkpoint
 from reproduce.__main__ import main
-from reproduce.config import Run, resolve
-from reproduce.launch import train_all
-from reproduce.nets import published
-from reproduce.nets.residual import build
-from tests.conftest import TINY
+from reproduce.config.load import resolve
+from reproduce.config.run import Run
+from reproduce.jobs.runner import train_all
+from reproduce.models import pretrained
+from reproduce.models.resnet import build
+from reproduce.training import checkpoint
 from tests.helpers.figures import FUZZ, Figure, refusal
+from tests.helpers.tiny import TINY
 
 pytestmark = pytest.mark.reliability
 Make = Callable[..., Run]
@@ -190,7 +191,7 @@ def test_any_damage_to_weights_is_read_or_refused_in_one_line(tmp_path: Path, da
     at = data.draw(st.integers(0, len(whole)))
     path = tmp_path / f"damaged{suffix}"
     path.write_bytes(whole[:at] + data.draw(st.binary(max_size=8)) + whole[at + data.draw(st.integers(0, 60)) :])
-    said = refusal(lambda: published.read_state(path))
+    said = refusal(lambda: pretrained.read_state(path))
     assert said is None or (said.startswith(str(path)) and "\n" not in said)
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from reproduce import checkpoint
-from reproduce.config import Run
-from reproduce.launch import train_all
-from reproduce.record import sweep
+from reproduce.config.run import Run
+from reproduce.jobs.runner import train_all
+from reproduce.training import checkpoint
+from reproduce.utils.files import sweep
 from tests.helpers.figures import Figure
 from tests.reliability.trainings import KEPT, SERVER, Training, begin, is_readable
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from torchvision.datasets import CIFAR10
 
-from reproduce.data.official import download_official
+from reproduce.data.cifar10.download import download_official
 from tests.helpers.figures import Figure
 from tests.reliability.trainings import SERVER
 

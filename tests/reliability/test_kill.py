@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reproduce import checkpoint
+from reproduce.training import checkpoint
 from tests.helpers.figures import Figure
 from tests.reliability.trainings import WORDS, Training, kill_until_done, seconds_of
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from reproduce import lock as module
-from reproduce.errors import UserError
-from reproduce.lock import STALE_SECONDS, holder, lock, me
+from reproduce.jobs import lock as module
+from reproduce.jobs.lock import STALE_SECONDS, holder, lock, me
+from reproduce.utils.errors import UserError
 from tests.helpers.figures import Figure
 from tests.reliability.trainings import SERVER, Training
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.loggers.logger import DummyLogger
 
-from reproduce import observer
-from reproduce.config import Run
-from reproduce.launch import train_all
-from tests.conftest import TINY
+from reproduce.config.run import Run
+from reproduce.jobs.runner import train_all
+from reproduce.tracking import wandb_logger
 from tests.helpers.figures import Figure
+from tests.helpers.tiny import TINY
 from tests.reliability.trainings import WORDS, Training, seconds_of
 
 pytestmark = pytest.mark.reliability
@@ -51,7 +51,7 @@ def seconds_to_notice(monkeypatch: pytest.MonkeyPatch, url: str) -> float:
     monkeypatch.setenv("WANDB_API_KEY", CANARY)
     monkeypatch.setenv("WANDB_BASE_URL", url)
     began = time.monotonic()
-    assert observer._possible("online") == "offline"
+    assert wandb_logger._possible("online") == "offline"
     return time.monotonic() - began
 
 
@@ -126,15 +126,15 @@ def test_a_training_needs_neither_wandb_nor_a_home(
     monkeypatch.delenv("NETRC", raising=False)
     if lack == "package":
         monkeypatch.setitem(sys.modules, "wandb", None)
-        assert observer.logger(run, Path("runs")) is None
+        assert wandb_logger.logger(run, Path("runs")) is None
         assert "W&B: not used" in capsys.readouterr().err
         return
-    monkeypatch.setattr(observer, "start", lambda run, folder, mode: print(mode))
+    monkeypatch.setattr(wandb_logger, "start", lambda run, folder, mode: print(mode))
     if lack == "home":
         monkeypatch.setattr(Path, "home", no_home)
     else:
         monkeypatch.setenv("HOME", "/proc")
-    observer.logger(run, Path("runs"))
+    wandb_logger.logger(run, Path("runs"))
     out, err = capsys.readouterr()
     assert out.strip() == "offline"
     assert err.count("\n") == 1
@@ -150,8 +150,8 @@ def test_an_observer_that_dies_takes_nothing_with_it(
     def die(*args: object) -> None:
         raise BrokenPipeError("the service has gone")
 
-    monkeypatch.setattr(observer, "logger", lambda run, folder: DummyLogger())
-    monkeypatch.setattr(observer, "finish", lambda *args: None)
-    monkeypatch.setattr(observer, "point", die)
+    monkeypatch.setattr(wandb_logger, "logger", lambda run, folder: DummyLogger())
+    monkeypatch.setattr(wandb_logger, "finish", lambda *args: None)
+    monkeypatch.setattr(wandb_logger, "point", die)
     assert train_all([tiny()]) == 0
     assert capsys.readouterr().err.count("the service has gone") == 1  # for three points

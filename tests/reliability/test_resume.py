@@ -14,11 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reproduce import checkpoint
-from reproduce.build import build_data, build_net
-from reproduce.config import Run
-from reproduce.data.cifar10 import Cifar10
-from reproduce.measure import count_errors, recompute_bn
+from reproduce.config.run import Run
+from reproduce.data.build import build_data
+from reproduce.data.cifar10.datamodule import Cifar10
+from reproduce.metrics.classification import count_errors
+from reproduce.models.build import build_net
+from reproduce.models.precise_bn import recompute_bn
+from reproduce.training import checkpoint
 from tests.helpers.figures import Figure
 from tests.reliability.trainings import IN_DOUBLE, KEEP_STATES, WORDS, Training
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reproduce import stop
+from reproduce.utils import signals as waiting
+from reproduce.utils.signals import Signals, Stopped, listening
 from tests.helpers.figures import Figure
 from tests.reliability.trainings import WORDS, Training, free_port
 
@@ -49,12 +50,12 @@ def test_a_signal_ends_a_training_in_good_order(
 
 
 def test_a_second_ctrl_c_does_not_wait() -> None:
-    signals = stop.Signals()
+    signals = Signals()
     signals.patient = True
     try:
         signals.on_signal(signal.SIGINT, None)
         assert signals.number == signal.SIGINT
-        with pytest.raises(stop.Stopped) as stopped:
+        with pytest.raises(Stopped) as stopped:
             signals.on_signal(signal.SIGINT, None)
     finally:
         signals.hold()
@@ -62,11 +63,11 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
 
 
 def test_an_iteration_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop, "PATIENCE", 0.2)
-    with stop.listening() as signals:
+    monkeypatch.setattr(waiting, "PATIENCE", 0.2)
+    with listening() as signals:
         signals.patient = True
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(stop.Stopped) as stopped:
+        with pytest.raises(Stopped) as stopped:
             time.sleep(5)
     assert stopped.value.exit_code == 143
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reproduce import checkpoint
-from tests.conftest import TINY
+from reproduce.training import checkpoint
+from tests.helpers.tiny import TINY
 
 WORDS = ("train", "cifar10-resnet-20", "--profile", "smoke", *TINY)
 CLEARED = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "SLURM_NTASKS", "SLURM_JOB_ID", "REPRODUCE_LABEL", "WANDB_API_KEY")
 KEEP_STATES = "TEST_KEEPS_STATES"  # environment: no state is dropped, not even of a run that is done
 IN_DOUBLE = "TEST_IN_DOUBLE"  # environment: the training computes in float64
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["reproduce.train", "reproduce.launch", "reproduce.__main__"])
+SERVER.set_forkserver_preload(["reproduce.training.run", "reproduce.jobs.runner", "reproduce.__main__"])
 
 
 def begin(place: Path, words: Sequence[str], environment: dict[str, str], log: Path) -> None:
@@ -33,7 +33,7 @@ def begin(place: Path, words: Sequence[str], environment: dict[str, str], log: P
         os.environ.pop(name, None)
     os.environ.update({"OMP_NUM_THREADS": "1"} | environment)
     if IN_DOUBLE in environment:
-        importlib.import_module("tests.in_double")
+        importlib.import_module("tests.helpers.in_double")
     if KEEP_STATES in environment:
         checkpoint.KEEP, checkpoint.clear = 1000, lambda folder: None
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -1,0 +1,193 @@
+"""Speed of ImageNet's training view, in images per second of one core, beside torchvision's reference pipeline.
+
+Both go from files to one normalised float batch: ours through ImageNet.train_batch, the reference through PIL,
+RandomResizedCrop, RandomHorizontalFlip, ToTensor, Normalize and the default collation. Beside them, the same view from
+shards of pre-decoded images, a batch of 256: resized by the worker, and cut only, as for a GPU that resizes. All take
+turns on the same images within one run, in CPU time of this process, so that what else the machine does counts little.
+"""
+
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchvision.transforms as T
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from benchmarks.results import write_bench
+from reproduce.data.imagenet.datamodule import CACHE, ImageNet
+from reproduce.data.imagenet.write_shards import predecode
+from reproduce.evaluation.published import MEAN, STD
+from reproduce.models.resnet import build
+from reproduce.utils.console import say
+from reproduce.utils.environment import cores
+from reproduce.utils.errors import UserError
+
+BAR = 1.8  # ours is to be at least so many times as fast
+SENT, RESIZED, CUT = "ours, as a worker sends it", "from shards, resized by the worker", "from shards, cut for a GPU"
+PER_CORE = {SENT: (800, 1000), CUT: (15_000, 50_000)}  # images/s: must and aim
+SIDE = 480  # of the shards: the largest shorter side of the training view
+SHARDED = 8  # times BATCH: from shards, the share of one device alone, whose images are soon made
+ROUNDS = 31  # the first one warms up
+BATCH = 32  # images per turn: the share of one of 8 devices
+STEPS = {"cuda": (128, 20), "cpu": (4, 2)}  # images per step, timed steps
+DEPTHS = {18: "A", 50: "B"}  # nets timed from memory, and their shortcuts
+SUFFIXES = (".jpeg", ".jpg", ".png")
+
+reference = T.Compose(
+    [
+        T.RandomResizedCrop(224),
+        T.RandomHorizontalFlip(),
+        T.ToTensor(),
+        T.Normalize(MEAN, STD),
+    ]
+)
+
+
+@contextmanager
+def opened(images: Path | None) -> Iterator[ImageNet]:
+    """The paper's training view over a folder or tar of images, as one class, or over the embedded ones."""
+    if images is None:
+        yield _module("synthetic", "")
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        found = _found(images, Path(scratch) / "unpacked")
+        for split, paths in (("train", found), ("val", found[:1])):
+            folder = Path(scratch) / split / "n00000000"
+            folder.mkdir(parents=True)
+            for number, path in enumerate(paths):
+                (folder / f"{number}.JPEG").symlink_to(path.resolve())
+        yield _module("folder", scratch, Path(scratch) / "cache")
+
+
+def _found(images: Path, scratch: Path) -> list[Path]:
+    """All images below a folder or in a tar. Raises UserError where there are none."""
+    folder = images
+    if images.is_file():
+        try:
+            with tarfile.open(images) as tar:
+                tar.extractall(scratch, filter="data")
+        except (tarfile.TarError, OSError) as error:
+            raise UserError(f"{images}: neither a folder nor a readable tar ({error})") from error
+        folder = scratch
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise UserError(f"{images}: no images there; --images takes a folder or a tar of them")
+    return found
+
+
+def _module(source: str, root: str, cache: Path = CACHE, times: int = 1, **given: Any) -> ImageNet:
+    size = times * BATCH
+    data = ImageNet(source=source, root=root, batch_size=size, seed=0, iterations=10**6, cache=cache, **given)
+    data.setup()
+    return data
+
+
+@contextmanager
+def from_shards(data: ImageNet) -> Iterator[dict[str, ImageNet]]:
+    """The same images pre-decoded, in a folder that is thrown away: resized by the worker, and cut only."""
+    root = data.files["train"].folder.parent
+    with tempfile.TemporaryDirectory() as folder:
+        predecode(root, SIDE, Path(folder), 0)
+        given: dict[str, Any] = {"predecoded": SIDE, "shards": Path(folder), "times": SHARDED}
+        ways = {name: {**given, "resize_on_device": name == CUT} for name in (RESIZED, CUT)}
+        yield {name: _module(data.source, str(root), data.cache, **way) for name, way in ways.items()}
+
+
+def reference_batch(data: ImageNet, iteration: int) -> tuple[Tensor, Tensor]:
+    """The images of an iteration as torchvision's training script would make them."""
+    files = data.files["train"]
+    index = data._order.indices(torch.tensor([iteration]), torch.arange(data.batch_size))[0].tolist()
+
+    def one(i: int) -> tuple[Tensor, int]:
+        with files.path(i).open("rb") as file:
+            return reference(Image.open(file).convert("RGB")), int(files.labels[i])
+
+    x, y = default_collate([one(i) for i in index])
+    return x, y
+
+
+def in_turns(data: ImageNet, stored: dict[str, ImageNet]) -> dict[str, list[float]]:
+    """CPU seconds per image, one number a round."""
+    on_gpu = torch.cuda.is_available()
+    ways: dict[str, Callable[[int], object]] = {
+        "reference": lambda i: reference_batch(data, i),
+        "ours": lambda i: data.train_batch(i),
+        SENT: data.share(0, 1),
+        **{name: replace(each.share(0, 1), pin=name == CUT and on_gpu) for name, each in stored.items()},
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for iteration in range(ROUNDS):
+        for name, way in ways.items():
+            began = time.process_time()
+            way(iteration)
+            images = stored[name].batch_size if name in stored else data.batch_size
+            seconds[name].append((time.process_time() - began) / images)
+    return {name: times[1:] for name, times in seconds.items()}
+
+
+def loader_only(data: ImageNet, workers: int) -> float:
+    """Images per second of wall time that `workers` processes (threads where they cut) deliver, without their start."""
+    batches = 40 if data.cut else 4
+    data.workers, data.iterations, data.start_iteration = workers, 2 + batches * workers, 0
+    items = iter(data.train_dataloader())
+    next(items)
+    began, n = time.perf_counter(), sum(len(item[1]) for item in items)
+    return n / (time.perf_counter() - began)
+
+
+def model_only(depth: int, device: torch.device) -> float:
+    """Images per second of a training step from memory: bf16 and channels_last on a GPU, fp32 elsewhere."""
+    batch, steps = STEPS[device.type]
+    net = build(stem="imagenet", depth=depth, shortcut=DEPTHS[depth], classes=1000).to(device)
+    net = net.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    x = torch.randn(batch, 3, 224, 224, device=device).contiguous(memory_format=torch.channels_last)
+    y = torch.zeros(batch, dtype=torch.int64, device=device)
+
+    def step() -> float:
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss = F.cross_entropy(net(x).float(), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    step()
+    began = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return batch * steps / (time.perf_counter() - began)
+
+
+def bench_data(images: Path | None = None) -> Path:
+    """Compare the views, time the loader alone and two nets from memory; results/bench/loader.json holds each round."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with opened(images) as data, _threads(1), from_shards(data) as stored:
+        say(f"timing {ROUNDS} rounds of {data.batch_size} images ...")
+        timed = f"{data.n_train} images of {images.name}" if images else "embedded images"
+        found: dict[str, object] = {"images": timed}
+        found |= {"bar": BAR, "per_core": PER_CORE, "side": SIDE, "seconds": in_turns(data, stored)}
+        say(f"timing the loader with {cores()} workers, and the nets ...")
+        found |= {"workers": cores(), "loader": loader_only(data, cores())}
+        found |= {"threads_cut": loader_only(stored[CUT], cores())}
+    nets = {f"ResNet-{depth}": model_only(depth, device) for depth in DEPTHS}
+    return write_bench("loader", device, found | {"from_memory": nets})
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,104 @@
+"""How a step is best executed on this machine: ways of the configuration, in turns, against the first of them.
+
+All are the bare loop of bench.py, with net, batches and recipe of the paper; results differ by rounding at most.
+"""
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from benchmarks.results import write_bench
+from benchmarks.step import BATCH, bare_loop, captured_or_failed, clock
+from reproduce.config.device import set_threads
+from reproduce.config.load import resolve
+from reproduce.config.schema import Config
+from reproduce.data.build import build_data, chunk_of
+from reproduce.data.cifar10.datamodule import Cifar10
+from reproduce.utils.console import say
+from reproduce.utils.precision import computed, set_precision
+
+ROUNDS = 15
+BF16 = "train.precision=bf16"
+BOTH = {  # what a way is called -> its overrides; the first is what the others are held against
+    "bf16, channels_last": (BF16,),
+    "bf16, contiguous": (BF16, "train.channels_last=false"),
+    "bf16, compiled": (BF16, "train.compile=true"),
+    "bf16, recomputing": (BF16, "execution.recompute=true"),
+    "fp32, channels_last": ("train.precision=fp32",),
+    "fp32, contiguous": ("train.precision=fp32", "train.channels_last=false"),
+    "fp32, compiled": ("train.precision=fp32", "train.compile=true"),
+}
+CPU = BOTH | {"bf16, one thread": (BF16, "execution.threads=1")}
+GPU = BOTH | {
+    "tf32, channels_last": ("train.precision=tf32",),
+    "bf16, autotuned": (BF16, "execution.autotune=true"),
+    "bf16, captured": (BF16, "execution.graph=true"),
+    "bf16, autotuned and captured": (BF16, "execution.autotune=true", "execution.graph=true"),
+    "bf16, compiled and captured": (BF16, "train.compile=true", "execution.graph=true"),
+    "fp32, captured": ("train.precision=fp32", "execution.graph=true"),
+}
+DEPTHS = 20, 56  # no deeper: each of three ways would compile for minutes
+STEPS = {"cpu": 1, "cuda": 50}  # iterations of a turn: on a GPU a whole chunk
+
+
+@dataclass
+class Way:
+    """One way to execute the step, warm from the second turn on; on a GPU the first turn holds the capture, too."""
+
+    config: Config
+    data: Cifar10
+    device: torch.device
+    seconds: list[float] = field(default_factory=list)  # per step, one number a turn
+
+    def __post_init__(self) -> None:
+        self._loop: Iterator[None] = bare_loop(self.config, self.data, self.device)
+
+    def turn(self) -> None:
+        set_threads(self.config)  # these are settings of the process, which the ways share
+        set_precision(self.config.train.precision)
+        torch.backends.cudnn.benchmark = self.config.execution.autotune
+        steps, began = STEPS[self.device.type], clock(self.device)
+        for _ in range(steps):
+            next(self._loop)
+        self.seconds.append((clock(self.device) - began) / steps)
+
+
+def measure(depth: int, device: torch.device) -> Iterator[dict[str, object]]:
+    """One row per way that can be had: its seconds per step in each turn, and by how many its first turn was longer."""
+    ways = {}
+    for name, words in (GPU if device.type == "cuda" else CPU).items():
+        overrides = [f"train.batch_size={BATCH}", "data.side=null", *words]
+        config = resolve(f"cifar10-resnet-{depth}", "demo", overrides).config
+        if computed(config.train.precision, device) != config.train.precision:
+            continue  # bf16 on a CPU without it
+        data = build_data(config, chunk_of(config))
+        assert isinstance(data, Cifar10)
+        data.setup("fit")
+        ways[name] = Way(config, data, device)
+    say(f"ResNet-{depth}: {len(ways)} ways of a step, the first time (some are compiled or captured now) ...")
+    for name, way in ways.items():
+        try:
+            with captured_or_failed():
+                way.turn()
+        except (RuntimeError, UserWarning) as error:  # no compiler, no Triton, a capture refused
+            say(f"{name}: not to be had here; {next(iter(str(error).splitlines()), type(error).__name__)}")
+    ways = {name: way for name, way in ways.items() if way.seconds}
+    for turn in range(ROUNDS):
+        say(f"ResNet-{depth}: {len(ways)} ways of a step, round {turn + 1} of {ROUNDS} ...")
+        for way in ways.values():
+            way.turn()
+    for name, way in ways.items():
+        first, *seconds = way.seconds
+        start = (first - statistics.median(seconds)) * STEPS[device.type]
+        yield {"net": f"ResNet-{depth}", "way": name, "seconds": seconds, "start": start}
+
+
+def bench_options() -> Path:
+    """results/bench/options.json."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = [row for depth in DEPTHS for row in measure(depth, device)]
+    set_threads(resolve("cifar10-resnet-20", "demo", []).config)
+    return write_bench("options", device, {"batch": BATCH, "images": "embedded images", "rows": rows})

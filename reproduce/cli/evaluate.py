@@ -1,0 +1,76 @@
+"""Verbs that measure trained nets: errors on the test images, and layer responses."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from reproduce.cli.arguments import emit, seeds_asked, selected, words
+from reproduce.utils.errors import UserError
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    from reproduce.evaluation.classification import evaluate, launch
+
+    runs = selected(args, all_seeds=args.weights is None)
+    fabric = launch(runs[0].config)
+    for run in runs:
+        found = evaluate(run, args.weights, args.protocol, fabric)
+        if fabric.is_global_zero:
+            emit(args, found, f"{run.name} seed {run.seed}: {_errors(found)}")
+    return 0
+
+
+def ensemble(args: argparse.Namespace) -> int:
+    from reproduce.config import load
+    from reproduce.evaluation.classification import launch
+    from reproduce.evaluation.ensemble import ensemble
+
+    names, overrides = words(args)
+    pairs = [name.partition(":") for name in names]
+    if not pairs:
+        raise UserError("ensemble: name at least one RUN or RUN:FILE; `python -m reproduce runs` lists the runs")
+    seeds = seeds_asked(args) or [0]
+    runs = [(seed, name, Path(file) if file else None) for name, _, file in pairs for seed in seeds]
+    members = [(load.resolve(name, args.profile, overrides, seed), file) for seed, name, file in runs]
+    fabric = launch(members[0][0].config)
+    found = ensemble(members, args.protocol, fabric)
+    if fabric.is_global_zero:
+        emit(args, found, f"{found['ensemble']}: {_errors(found)}")
+    return 0
+
+
+def published(args: argparse.Namespace) -> int:
+    from reproduce.config import load
+    from reproduce.evaluation.classification import launch
+    from reproduce.evaluation.published import RUN, WEIGHTS, config_run, evaluate_published
+
+    names, overrides = words(args)
+    models = names or list(WEIGHTS)
+    for model in models:
+        if model not in WEIGHTS:
+            raise UserError(f"published: {model} is not one of {', '.join(WEIGHTS)}")
+    profile = load.profile_name(args.profile, overrides, load.recipe_of(RUN))
+    runs = [config_run(WEIGHTS[model], args.profile, tuple(overrides)) for model in models]
+    fabric = launch(runs[0].config)
+    for model, run in zip(models, runs, strict=True):
+        found = evaluate_published(WEIGHTS[model], args.weights, run, profile, args.protocol, fabric)
+        if fabric.is_global_zero:
+            emit(args, found, f"{found['name']}: {_errors(found)}")
+    return 0
+
+
+def _errors(found: dict[str, Any]) -> str:
+    errors = f"error {found['top1_error']:.2f} %"
+    if "top5_error" in found:
+        errors = f"top-1 {errors}, top-5 error {found['top5_error']:.2f} %, {found['protocol']}"
+    return f"{errors} on {found['n']:,} test images ({found['data']['description']})"
+
+
+def responses(args: argparse.Namespace) -> int:
+    from reproduce.evaluation.responses import responses
+
+    for run in selected(args, all_seeds=False):
+        values = responses(run, args.weights)
+        text = f"{run.name} seed {run.seed}: std of {len(values)} layers, mean {sum(values) / len(values):.3f}"
+        emit(args, {"run": run.name, "std": values}, text)
+    return 0

@@ -1,0 +1,1 @@
+"""YAML recipes, runs, profiles and overrides become one typed, frozen configuration."""

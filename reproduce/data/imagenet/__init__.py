@@ -1,0 +1,1 @@
+"""ImageNet: archives, folders and shards; decoded by workers, cropped, normalised."""

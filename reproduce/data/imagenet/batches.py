@@ -1,0 +1,110 @@
+"""What loader workers make: objects that can be sent to them whole, called with what is to be made."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reproduce.data.cifar10.batches import Batch
+from reproduce.data.imagenet.decode import read_image
+from reproduce.data.imagenet.image_folder import Files
+from reproduce.data.imagenet.resize_on_device import Cuts, pack
+from reproduce.data.imagenet.shards import Reader
+from reproduce.data.imagenet.transforms import (
+    Moves,
+    centre_crop,
+    draw,
+    region,
+    resize_shorter,
+    rows_needed,
+    training_crop,
+)
+from reproduce.data.sampling import Order
+
+CPU = torch.device("cpu")
+Share = tuple[Any, Tensor, Tensor, int]  # x (uint8 [b, 3, crop, crop], or Cuts), labels, colour noise, iteration
+
+
+@dataclass(frozen=True)
+class TrainingShare:
+    """iteration → the share of process `rank`: x uint8 [b, 3, crop, crop], y int64 [b], colour noise float32 [b, 3].
+
+    With `cut`, x is what the crops cover (Cuts), to be resized and mirrored on the device; `pin`ned for a GPU.
+    """
+
+    read: Reader
+    labels: Tensor
+    order: Order
+    shorter_side: tuple[int, int]
+    colour_noise: float
+    crop: int
+    layout: torch.memory_format
+    rank: int
+    world: int
+    cut: bool = False
+    pin: bool = False
+
+    def __call__(self, iteration: int) -> Share:
+        j = self.order.positions(self.rank, self.world, CPU)
+        index = self.order.indices(torch.tensor([iteration]), j)[0]
+        moves = draw(self.order.seed, iteration, j, self.shorter_side, self.colour_noise)
+        x = self._cuts(index, moves) if self.cut else self._crops(index, moves)
+        return x, self.labels[index], moves.colour, iteration
+
+    def _crops(self, index: Tensor, moves: Moves) -> Tensor:
+        x = torch.empty(len(index), 3, self.crop, self.crop, dtype=torch.uint8, memory_format=self.layout)
+        for k, (i, side, down, across) in enumerate(self._drawn(index, moves)):
+            view = training_crop(self._image(i, side, down), side, down, across, self.crop)
+            x[k] = view.flip(2) if moves.flip[k] else view
+        return x
+
+    def _cuts(self, index: Tensor, moves: Moves) -> Cuts:
+        drawn = self._drawn(index, moves)
+        regions = [region(self._image(i, side, down), side, down, across, self.crop) for i, side, down, across in drawn]
+        return pack(regions, moves.flip, self.pin)
+
+    def _drawn(self, index: Tensor, moves: Moves) -> Iterator[tuple[int, int, int, int]]:
+        """Image, shorter side and place of each crop."""
+        parts = (index, moves.side, moves.down, moves.across)
+        return zip(*(part.tolist() for part in parts), strict=True)
+
+    def _image(self, i: int, side: int, down: int) -> Tensor:
+        return self.read(i, partial(rows_needed, side=side, down=down, crop=self.crop))
+
+
+@dataclass(frozen=True)
+class CentreCrops:
+    """indices [n] → centre crops uint8 [n, 3, crop, crop] of images whose shorter side is `side`, labels int64 [n]."""
+
+    files: Files
+    side: int
+    crop: int
+
+    def __call__(self, index: Tensor) -> Batch:
+        x = torch.empty(len(index), 3, self.crop, self.crop, dtype=torch.uint8)
+        for k, i in enumerate(index.tolist()):
+            x[k] = centre_crop(resize_shorter(read_image(self.files.path(i)), self.side), self.crop)
+        return x, self.files.labels[index]
+
+
+@dataclass(frozen=True)
+class CropSums:
+    """indices [n] → the sum of their centre crops, int64 [3, crop, crop]."""
+
+    crops: CentreCrops
+
+    def __call__(self, index: Tensor) -> Tensor:
+        return self.crops(index)[0].sum(0, dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class WholeImage:
+    """index → the image as in its file, uint8 [3, H, W], and its label."""
+
+    files: Files
+
+    def __call__(self, index: int) -> tuple[Tensor, int]:
+        return read_image(self.files.path(index)), int(self.files.labels[index])

@@ -1,0 +1,1 @@
+"""Images drawn by a program, the same bits on every machine."""

@@ -1,0 +1,1 @@
+"""Trained or published weights are tested by the protocols of the paper."""

@@ -1,0 +1,44 @@
+"""A trained net to give away: weights as safetensors, their sha256, and a card that says what they are."""
+
+import hashlib
+from pathlib import Path
+
+from reproduce.config.run import Run
+from reproduce.evaluation.classification import final_weights
+from reproduce.utils.errors import UserError
+from reproduce.utils.files import read_json, write_bytes, write_json
+
+EXPORTS = Path("exports")
+
+CARD = """# {run}, seed {seed}
+
+A net of "Deep Residual Learning for Image Recognition" (He et al., 2015), Sec. 4.2: {layers} layers.
+
+| | |
+|---|---|
+| parameters | {parameters:,} |
+| test error | {test_error:.2f} % on {n_test:,} images, last iterate |
+| data | {data} |
+| training | {iterations} iterations, {precision}, `{command}` |
+| commit | {commit} |
+| weights | `model.safetensors`, sha256 of the file `{sha256}` |
+
+For comparison with the paper and for teaching. Sorts 32x32 images into the classes of its training data, nothing else.
+"""
+
+
+def export(run: Run) -> Path:
+    """Write exports/<profile>/<run>/seed-<k>/{model.safetensors, result.json, README.md}; returns the folder."""
+    content = final_weights(run).read_bytes()
+    result = read_json(run.results / "result.json")
+    if result is None:
+        raise UserError(f"{run.results}/result.json: no result beside these weights; `{run.command()}` makes it")
+    origin, folder = result["provenance"], EXPORTS / run.folder
+    facts = {key: result[key] for key in ("run", "seed", "layers", "parameters", "n_test", "iterations")}
+    facts |= {"test_error": result["metrics"]["test_error"], "data": origin["data"]["description"]}
+    facts |= {key: origin[key] for key in ("precision", "command", "commit")}
+    card = CARD.format(**facts, sha256=hashlib.sha256(content).hexdigest())
+    write_bytes(folder / "model.safetensors", content)
+    write_json(folder / "result.json", result)
+    write_bytes(folder / "README.md", card.encode())
+    return folder

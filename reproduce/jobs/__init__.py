@@ -1,0 +1,1 @@
+"""Many trainings: in turn, in parallel, on a cluster; what they need and how far they are."""

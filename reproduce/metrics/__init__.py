@@ -1,0 +1,1 @@
+"""What is counted on test images: errors, and later average precision."""

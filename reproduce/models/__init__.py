@@ -1,0 +1,1 @@
+"""The nets: plain and residual, their counts, their weights from files."""

@@ -1,0 +1,46 @@
+"""Configuration -> net, by a table."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import nn
+
+from reproduce.config.schema import Config
+from reproduce.models import resnet
+from reproduce.models.activation_checkpointing import recomputed
+
+
+def build_net(config: Config) -> nn.Module:
+    """The net of a configuration, with its keyed initial weights."""
+    return MODELS[config.model.name](config)
+
+
+def _residual(config: Config, stem: str) -> nn.Module:
+    options = config.model.model_dump(exclude={"name", "bn_group"})
+    group = config.model.bn_group
+    return resnet.build(stem=stem, bn_group=None if group == "device" else group, seed=config.train.seed, **options)
+
+
+MODELS: dict[str, Callable[[Config], nn.Module]] = {  # by model.name
+    "cifar-resnet": partial(_residual, stem="cifar"),
+    "imagenet-resnet": partial(_residual, stem="imagenet"),
+}
+
+
+def build_net_to_fill(config: Config) -> nn.Module:
+    """The same net for weights of a file: nothing is drawn, which takes longer than reading; counters are 0."""
+    with torch.device("meta"):
+        net = build_net(config)
+    net.to_empty(device="cpu")
+    for statistics in net.buffers():
+        statistics.zero_()
+    return net
+
+
+def build_training_net(config: Config) -> nn.Module:
+    """The same net in the memory layout of its training, recomputing its blocks where that is asked for."""
+    net = build_net(config)
+    if config.train.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    return recomputed(net) if config.execution.recompute else net

@@ -1,0 +1,1 @@
+"""Weights & Biases: runs, names, and what is published afterwards."""

@@ -1,0 +1,1 @@
+"""Trains any task by iterations: the LightningModule, its schedule, callbacks and results."""

@@ -1,0 +1,1 @@
+"""What every other room may use: files, errors, the console, devices and processes."""

@@ -1,0 +1,230 @@
+"""The test protocols against the same thing done by hand: crops, dense scores, averages, every image once."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reproduce.__main__ import main
+from reproduce.evaluation.protocols import Member, Protocol, count, dense_scores, ten_crops
+from reproduce.models.resnet import build
+
+CPU = torch.device("cpu")
+ARGUMENTS = ["imagenet-resnet-18-A", "--profile", "smoke"]
+
+
+def net_of(depth: int = 18, seed: int = 0, classes: int = 10) -> nn.Module:
+    """A net whose BN layers have something to do, at test time."""
+    net = build(stem="imagenet", depth=depth, shortcut="A" if depth < 50 else "B", classes=classes, seed=seed).eval()
+    generator = torch.Generator().manual_seed(seed)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = 0.1 * torch.randn(module.num_features, generator=generator)
+            module.running_var = 0.5 + torch.rand(module.num_features, generator=generator)
+    return net
+
+
+def halve(x: Tensor) -> Tensor:
+    return x.float() / 128 - 1
+
+
+def pictures(*sizes: tuple[int, int]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    return [torch.randint(0, 256, (3, h, w), dtype=torch.uint8, generator=generator) for h, w in sizes]
+
+
+def protocol(name: str, crop: int = 64, side: int = 72, sides: tuple[int, ...] = (64, 72, 96)) -> Protocol:
+    return Protocol(name, crop, side, sides)
+
+
+@torch.no_grad()
+def test_ten_crops_are_corners_centre_and_their_mirror_images() -> None:
+    [image] = pictures((72, 90))
+    a, b, top, left = 72 - 64, 90 - 64, 4, 13
+    by_hand = [image[:, :64, :64], image[:, :64, b:], image[:, a:, :64], image[:, a:, b:]]
+    by_hand += [image[:, top : top + 64, left : left + 64]]
+    by_hand += [view.flip(2) for view in by_hand]
+    torch.testing.assert_close(ten_crops(image, 64), torch.stack(by_hand), rtol=0, atol=0)
+
+
+@pytest.mark.arithmetic
+@torch.no_grad()
+def test_10_crop_is_the_mean_probability_of_ten_crops_done_by_hand() -> None:
+    net, images = net_of(), pictures((72, 90), (100, 72))
+    found = protocol("10-crop").probabilities(Member(net, halve), images)
+    by_hand = [net(halve(ten_crops(image, 64))).softmax(1).mean(0) for image in images]
+    torch.testing.assert_close(found, torch.stack(by_hand), rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("depth", [18, 50])
+def test_the_dense_net_is_the_ordinary_one_at_the_size_of_training(depth: int) -> None:
+    net = net_of(depth)
+    x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(dense_scores(net, x, 224), net(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.arithmetic
+@torch.no_grad()
+def test_the_dense_net_averages_the_scores_of_its_windows() -> None:
+    """The map of 96x128 pixels is 3x4; a window of 2x2 (crop 64) has 2 x 3 places there."""
+    net, x = net_of(), torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(2))
+    features = x
+    for name, layer in net.named_children():
+        if name == "average_pool":
+            break
+        features = layer(features)
+    assert features.shape[2:] == (3, 4)
+    fc = net.get_submodule("fc")
+    windows = [fc(features[:, :, i : i + 2, j : j + 2].mean((2, 3))) for i in range(2) for j in range(3)]
+    torch.testing.assert_close(dense_scores(net, x, 64), torch.stack(windows).mean(0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.arithmetic
+@torch.no_grad()
+def test_multi_scale_is_the_mean_over_sides_and_mirror_images() -> None:
+    """Images that are at every side as they are: no resizing is between the two."""
+    net, images = net_of(), pictures((64, 80), (64, 64), (64, 80))
+    found = protocol("multi-scale", sides=(64,)).probabilities(Member(net, halve), images)
+    for image, probabilities in zip(images, found, strict=True):
+        views = [halve(image)[None], halve(image)[None].flip(3)]
+        by_hand = torch.stack([dense_scores(net, x, 64).softmax(1)[0] for x in views]).mean(0)
+        torch.testing.assert_close(probabilities, by_hand, rtol=1e-4, atol=1e-6)
+    several = protocol("multi-scale").probabilities(Member(net, halve), images)
+    each = [protocol("multi-scale", sides=(s,)).probabilities(Member(net, halve), images) for s in (64, 72, 96)]
+    torch.testing.assert_close(several, torch.stack(each).mean(0), rtol=1e-5, atol=1e-6)
+
+
+class Fixed(nn.Module):
+    """Scores that do not depend on the image."""
+
+    def __init__(self, *scores: float) -> None:
+        super().__init__()
+        self.scores = torch.tensor(scores)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scores.expand(len(x), -1)
+
+
+def test_an_ensemble_averages_probabilities_not_scores() -> None:
+    """0.999 and 0.2 for the first of two classes: their mean says the first, the mean of votes would be undecided."""
+    sure, unsure = Member(Fixed(7.0, 0.0), halve), Member(Fixed(0.0, 1.4), halve)
+    labelled = [(image, 0) for image in pictures((72, 72), (72, 72))]
+    assert count([unsure], labelled, protocol("single"), CPU).top1 == 2
+    assert count([unsure, sure], labelled, protocol("single"), CPU).top1 == 0
+
+
+def test_top5_counts_what_is_not_among_the_five_best() -> None:
+    member = Member(Fixed(*range(10)), halve)  # best: 9, 8, 7, 6, 5
+    labelled = list(zip(pictures(*[(72, 72)] * 10), range(10), strict=True))
+    counts = count([member], labelled, protocol("single"), CPU)
+    assert (counts.n, counts.top1, counts.top5) == (10, 9, 5)
+
+
+def test_images_are_counted_once_however_they_fall_into_chunks() -> None:
+    labelled = [(image, 0) for image in pictures(*[(64, 64)] * 33)]
+    assert count([Member(Fixed(1.0, 0.0), halve)], labelled, protocol("single", side=64), CPU).n == 33
+
+
+def trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert main(["train", *ARGUMENTS]) == 0
+
+
+def test_an_ensemble_of_one_equals_its_member_and_both_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(tmp_path, monkeypatch)
+
+    def printed(*words: str) -> dict[str, object]:
+        assert main([*words, "--json"]) == 0
+        found: dict[str, object] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return found
+
+    for name in ("10-crop", "multi-scale"):
+        alone = printed("evaluate", *ARGUMENTS, "--protocol", name)
+        one = printed("ensemble", *ARGUMENTS, "--protocol", name)
+        assert alone["n"] == 10
+        assert {key: one[key] for key in ("n", "top1_error", "top5_error", "data")} == {
+            key: alone[key] for key in ("n", "top1_error", "top5_error", "data")
+        }
+        assert (tmp_path / f"results/smoke/imagenet-resnet-18-A/seed-0/eval-{name}.json").is_file()
+        assert (tmp_path / f"results/smoke/ensembles/{one['ensemble']}/eval-{name}.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["ensemble", "--profile", "smoke"], "name at least one RUN"),
+        (["ensemble", "cifar10-resnet-20:x.pt", "--profile", "smoke"], "x.pt: no such file"),
+        (["evaluate", *ARGUMENTS, "--weights", "nowhere.pt"], "nowhere.pt: no such file"),
+        (["evaluate", *ARGUMENTS], "python -m reproduce train imagenet-resnet-18-A --profile smoke"),
+        (["published", "resnet19", "--profile", "smoke"], "resnet19 is not one of resnet18"),
+        (["published", "resnet18", "--profile", "smoke", "--weights", "here"], "resnet18-f37072fd.pth: no such file"),
+        (["evaluate", "cifar10-resnet-20", "--profile", "smoke", "--protocol", "10-crop"], "tested by the `single`"),
+        (["train", "imagenet-plain-18", "--profile", "demo"], "is made for cifar10, not for imagenet"),
+        (["train", "imagenet-plain-18", "--profile", "folder", "data.root=nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    line = capsys.readouterr().err.strip()
+    assert told in line
+    assert "\n" not in line
+
+
+def save_theirs(path: Path, model: nn.Module) -> None:
+    torch.save(model.state_dict(), path)
+
+
+def test_published_weights_are_measured_from_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """torchvision's own resnet18 and VGG-16 with random weights, under the names of its files."""
+    from torchvision import models
+
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    save_theirs(tmp_path / "resnet18-f37072fd.pth", models.resnet18(num_classes=10))
+    assert main(["published", "resnet18", "--profile", "smoke", "--weights", ".", "--protocol", "10-crop"]) == 0
+    kept = json.loads((tmp_path / "results/smoke/published/torchvision-resnet18-v1/eval-10-crop.json").read_text())
+    assert (kept["n"], kept["protocol"], kept["net"]) == (10, "10-crop", "ResNet-18, option B")
+    assert "torchvision-resnet18-v1: top-1 error" in capsys.readouterr().out
+
+
+def test_published_weights_see_what_torchvision_would_show_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The centre crop, normalised by channel, through our net: the logits of torchvision's own net and transforms."""
+    from torchvision import models
+    from torchvision.transforms import v2
+
+    from reproduce.data.build import build_data
+    from reproduce.data.imagenet.datamodule import ImageNet
+    from reproduce.evaluation.published import MEAN, STD, WEIGHTS, config_run, load
+
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    theirs: Any = models.resnet18(num_classes=10).eval()
+    save_theirs(tmp_path / "w.pth", theirs)
+    run = config_run(WEIGHTS["resnet18"], "smoke", ("eval.precision=fp32",))
+    ours, data = load(WEIGHTS["resnet18"], run, tmp_path / "w.pth").eval(), build_data(run.config)
+    assert isinstance(data, ImageNet)
+    data.setup("test")
+    steps = [v2.Resize(72), v2.CenterCrop(64), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    views: Any = v2.Compose(steps)
+    same = 0
+    with torch.no_grad():
+        for (image, _), (x, _) in zip(data.test_images(), data.test_batches("cpu", size=1), strict=True):
+            if (72 * max(image.shape[1:]) // min(image.shape[1:])) % 2:
+                continue  # torchvision rounds half a pixel to the even side, we round it down
+            same += 1
+            torch.testing.assert_close(x[0], views(image), rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(ours(x), theirs(views(image)[None]), rtol=1e-3, atol=1e-3)
+    assert same >= 3

@@ -1,0 +1,11 @@
+"""The environment of processes that tests start."""
+
+import os
+
+from tests.contract.test_make import VARIABLES
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """Without what a surrounding make or an active environment would add."""
+    dropped = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHON", *VARIABLES}
+    return {key: value for key, value in os.environ.items() if key not in dropped} | extra
