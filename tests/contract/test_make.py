@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.environments import clean_environment
+from tests.helpers.environments import VARIABLES, clean_environment
 from tests.helpers.figures import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,25 +17,6 @@ TABLES = [f"table{i}" for i in range(1, 15)]
 FIGURES = [f"fig{i}" for i in range(1, 8)]
 NAMED = ["help", "demo", "test", "smoke", "bench", "fig1-cifar", "fig6-cifar", "fig7-cifar", "fig3-architectures"]
 NAMED += ["fig4-imagenet", "report", "check", "plan", "status", "doctor", "clean", "dashboard", "wandb-publish"]
-VARIABLES = [
-    "PROFILE",
-    "GPUS",
-    "NODES",
-    "JOBS",
-    "SEEDS",
-    "DATA",
-    "PRECISION",
-    "SET",
-    "WEIGHTS",
-    "WANDB",
-    "SLURM",
-    "PARTITION",
-    "HOURS",
-    "CPUS",
-    "SLURM_ARGS",
-    "DRY_RUN",
-    "PYTHON",
-]
 
 # Writes its arguments to a log; `runs` and `profile-name` answer; FAIL="verb=code ..." makes verbs fail.
 INTERPRETER = """#!/usr/bin/env bash

@@ -42,7 +42,7 @@ from reproduce.data.synthetic import imagenet
 from reproduce.data.synthetic.cifar10 import FORMS
 from reproduce.data.workers import Failure
 from reproduce.utils.errors import UserError
-from tests.helpers.images import CHANNELS, cut_short, jpeg, module, small_tree, smooth
+from tests.helpers.images import CHANNELS, cut_short, jpeg, module, pil, small_tree, smooth
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,10 +53,6 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     imagenet.write_shapes(folder)
     return folder
-
-
-def pil(image: Tensor) -> Image.Image:
-    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
 def tensor(image: Image.Image) -> Tensor:

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from reproduce.data.imagenet.datamodule import ImageNet
-from tests.data.test_imagenet import pil
 
 CHANNELS = {"normalize": "channels", "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2)}
 
@@ -50,3 +50,7 @@ def small_tree(root: Path, train: int = 3, val: int = 2, classes: int = 2) -> Pa
 
 def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
+
+
+def pil(image: Tensor) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
