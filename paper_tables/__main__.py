@@ -1,4 +1,4 @@
-"""`python -m paper_tables VERB`, as `parser` below lists them. Exit code 0 done, 1 failed, 2 bad input, 130 Ctrl-C."""
+"""`python -m paper_tables COMMAND`. Exit code 0 done, 1 failed, 2 bad input, 130 Ctrl-C."""
 
 from __future__ import annotations
 
@@ -25,44 +25,48 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="python -m paper_tables", description="What the paper says, beside what came out.")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    runs = verbs.add_parser("runs", help="the run ids that artefacts need, one a line")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    runs = commands.add_parser("runs", help="the run ids that artefacts need, one a line")
     runs.add_argument("artefacts", nargs="+", metavar="ARTEFACT")
-    render = verbs.add_parser("render", help="write the report and print the named artefacts (all: the headline)")
+    render = commands.add_parser("render", help="write the report and print the named artefacts (all: the headline)")
     render.add_argument("artefacts", nargs="+", metavar="ARTEFACT|all")
-    check = verbs.add_parser("check", help="measured against paper, and every claim; exit 1 where one fails")
-    headline = verbs.add_parser("headline", help="the headline as Markdown")
-    readme = verbs.add_parser(
+    check = commands.add_parser("check", help="measured against paper, and every claim; exit 1 where one fails")
+    headline = commands.add_parser("headline", help="the headline as Markdown")
+    readme = commands.add_parser(
         "readme", help="put overview, benchmarks and reliability between the markers of a Markdown file"
     )
     readme.add_argument("file", type=Path)
     readme.add_argument("--check", action="store_true", help="change nothing; exit 1 where the file is stale")
-    speed = verbs.add_parser("speed", help="what a benchmark measured, as a table")
+    speed = commands.add_parser("speed", help="what a benchmark measured, as a table")
     speed.add_argument("benchmark", choices=["step", "options", "jobs", "loader", "imagenet", "report"])
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
-    compare = verbs.add_parser(
+    compare = commands.add_parser(
         "compare", help="runs, or two sets of results, side by side: errors, curves, configuration"
     )
     compare.add_argument(
         "what", nargs="+", metavar="RUN|SET", help="runs of --profile; or A B; or B alone, --profile being A"
     )
-    artefacts = verbs.add_parser("artefacts", help="the trained artefacts as JSON: <report>/<profile>/artefacts.json")
-    for verb in (render, compare, artefacts):
-        verb.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
-    for verb in (render, compare):
-        verb.add_argument("--palette", choices=["safe", "paper"], default="safe", help="colours of the figures (safe)")
-    for verb in (render, check, headline, readme, compare, artefacts):
-        verb.add_argument("--profile", default="paper", help="which results (paper)")
-        verb.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
+    artefacts = commands.add_parser(
+        "artefacts", help="the trained artefacts as JSON: <report>/<profile>/artefacts.json"
+    )
+    for command in (render, compare, artefacts):
+        command.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
+    for command in (render, compare):
+        command.add_argument(
+            "--palette", choices=["safe", "paper"], default="safe", help="colours of the figures (safe)"
+        )
+    for command in (render, check, headline, readme, compare, artefacts):
+        command.add_argument("--profile", default="paper", help="which results (paper)")
+        command.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
     return top
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
-    verbs = {"runs": _runs, "render": _render, "check": _check, "headline": _headline, "readme": _readme}
-    verbs |= {"speed": _speed, "compare": _compare, "artefacts": _artefacts}
+    commands = {"runs": _runs, "render": _render, "check": _check, "headline": _headline, "readme": _readme}
+    commands |= {"speed": _speed, "compare": _compare, "artefacts": _artefacts}
     try:
-        code = verbs[options.verb](options)
+        code = commands[options.command](options)
         print(end="", flush=True)  # what cannot be written is to be known here
         return code
     except UserError as error:

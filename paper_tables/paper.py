@@ -195,14 +195,6 @@ def guess(word: str, known: list[str]) -> str:
     return f", did you mean '{close[0]}'?" if close else ""
 
 
-def is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 # ---- Loading ----
 
 
@@ -267,7 +259,7 @@ def _artefact(name: str, spec: dict[str, Any], paper: Paper) -> Artefact:
         defaults = {key: value for key, value in {**spec, **mapping}.items() if key in ("eval", "run")}
         rows.append((mapping, [_cell(name, defaults | c, v, paper) for c, v in zip(columns, values, strict=False)]))
     readings = [
-        _reading(name, run, metric, value, paper)
+        make_cell(name, {"run": run, "metric": metric, **value, "reading": True}, paper)
         for run, metrics in spec.get("readings", {}).items()
         for metric, value in metrics.items()
     ]
@@ -280,14 +272,12 @@ def _cell(artefact: str, defaults: dict[str, Any], value: Any, paper: Paper) -> 
     given = value if isinstance(value, dict) else {"paper": value}
     given = {"paper": math.nan, "printed": "not printed"} | given if "paper" not in given else given
     whole = defaults | given
-    if "run" not in whole or "metric" not in whole or not is_number(given["paper"]):
-        return str(given.get("printed", given["paper"]))
-    return make_cell(artefact, whole, paper)
-
-
-def _reading(artefact: str, run: str, metric: str, given: dict[str, Any], paper: Paper) -> Cell:
-    """An end of a curve as read off the figure; without pm it is said to be `about` so much."""
-    return make_cell(artefact, {"run": run, "metric": metric, **given, "reading": True}, paper)
+    try:
+        float(given["paper"])
+    except ValueError:
+        whole = {}
+    linked = "run" in whole and "metric" in whole
+    return make_cell(artefact, whole, paper) if linked else str(given.get("printed", given["paper"]))
 
 
 def make_cell(artefact: str, given: dict[str, Any], paper: Paper) -> Cell:

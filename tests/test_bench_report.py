@@ -25,7 +25,7 @@ def test_a_report_is_timed_in_processes_of_its_own(
     assert found["versions"].keys() >= {"python", "matplotlib"}
     text = speed.text(tmp_path / "results", "report")
     assert "`short`, 1 trainings; medians of 5 processes" in text
-    assert "bars of both: must 20 s met, aim 10 s met." in text
+    assert "thresholds of both: must 20 s met, aim 10 s met." in text
     assert text.splitlines()[-3:] == [
         "| importing | 1.0 (1.0-1.0) |",
         "| rendering | 6.0 (4.0-30.0) |",

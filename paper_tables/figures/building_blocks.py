@@ -20,7 +20,7 @@ def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawin
     """One block beside the other: in Figure 2 in general terms, in Figure 5 with kernels and filters."""
     wanted, label = artefact.spec["blocks"], evidence.paper.label
     if any(block["net"] not in evidence.results.architectures for block in wanted):
-        return diagram.not_counted(artefact.title, COMMAND)
+        return diagram.not_counted(artefact, COMMAND)
     found = [identity_block(evidence.results.architectures[b["net"]], b["stage"]) for b in wanted]
     rows = max(len(layers) for layers in found)
     general = bool(artefact.spec.get("general"))

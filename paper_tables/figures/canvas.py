@@ -13,12 +13,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paper_tables.figures.palette import PALETTES
-from paper_tables.paper import Paper
+from paper_tables.paper import Artefact, Paper
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Results, Seed
+from paper_tables.results.reader import Results, RunResult
 from paper_tables.verdicts.cells import conditions_for
 
 SCREEN = 96.0  # pixels of the page per inch of a figure
+FONT = 9.0  # font.size of style.mplstyle: sizes in the code go with it, and shrink with it to the printed width
+
+
+def pt(size: float) -> float:
+    """A size in points beside text of 9 points, as large as the figure is drawn."""
+    return size * float(matplotlib.rcParams["font.size"]) / FONT
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,11 @@ class Drawing:
     def shape(self) -> str:
         """wide and tall figures scroll on a narrow screen."""
         return "wide" if self.pixels[0] > 1150 else "tall" if self.pixels[1] > 1150 else ""
+
+
+def size_of(artefact: Artefact) -> tuple[float, float]:
+    width, height = artefact.spec["size"]
+    return float(width), float(height)
 
 
 def colour(run: str, paper: Paper) -> str:
@@ -66,7 +77,8 @@ def marks_words(results: Results, length: int) -> str:
 
 def paper_handle(results: Results, length: int, marker: str = "o") -> Line2D:
     style: dict[str, Any] = {"color": "#555555", "alpha": paper_alpha(results), "markerfacecolor": "white"}
-    return Line2D([], [], linestyle="none", marker=marker, markersize=5, label=paper_words(results, length), **style)
+    style |= {"marker": marker, "markersize": pt(5), "label": paper_words(results, length)}
+    return Line2D([], [], linestyle="none", **style)
 
 
 def mark(axes: Axes, at: tuple[float, float, float], run: str, evidence: Evidence, marker: str = "o") -> None:
@@ -77,11 +89,11 @@ def mark(axes: Axes, at: tuple[float, float, float], run: str, evidence: Evidenc
         y,
         yerr=pm or None,
         marker=marker,
-        markersize=5,
+        markersize=pt(5),
         markerfacecolor="white",
         color=colour(run, evidence.paper),
-        markeredgewidth=1.1,
-        elinewidth=0.8,
+        markeredgewidth=pt(1.1),
+        elinewidth=pt(0.8),
         alpha=paper_alpha(evidence.results),
         clip_on=False,
         zorder=6,
@@ -90,12 +102,14 @@ def mark(axes: Axes, at: tuple[float, float, float], run: str, evidence: Evidenc
 
 def say_not_run(axes: Axes, height: float = 0.5) -> None:
     """In the middle of the panel, or at another `height` (0 to 1) where marks stand there."""
-    box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "#d0d0d0"}
-    style: dict[str, Any] = {"ha": "center", "va": "center", "size": 15, "color": "#8a8a8a", "bbox": box}
+    box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "#d0d0d0", "linewidth": pt(1)}
+    style: dict[str, Any] = {"ha": "center", "va": "center", "size": pt(15), "color": "#8a8a8a", "bbox": box}
     axes.text(0.4, height, "not run", transform=axes.transAxes, **style)
 
 
-def footline(figure: Figure, seeds: list[Seed], evidence: Evidence, metric: str, protocol: str | None = None) -> None:
+def footline(
+    figure: Figure, trainings: list[RunResult], evidence: Evidence, metric: str, protocol: str | None = None
+) -> None:
     """Which data and budget the numbers `metric` come from, in small print under the figure."""
-    seen = conditions_for(seeds, evidence.paper, metric, protocol) if seeds else "nothing run; marks: the paper"
-    figure.supxlabel(f"profile {evidence.results.profile}: {seen}", size=7.5, color="#666666")
+    seen = conditions_for(trainings, evidence.paper, metric, protocol) if trainings else "nothing run; marks: the paper"
+    figure.supxlabel(f"profile {evidence.results.profile}: {seen}", size=pt(7.5), color="#666666")

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from paper_tables.figures import canvas
 from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Seed
+from paper_tables.results.reader import RunResult
 from paper_tables.tables.readings import words_for
 from paper_tables.verdicts.cells import measure
 
@@ -27,40 +27,37 @@ TWO_PANELS = (8.6, 4.3)  # inches: a figure of training and test error
 def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
     """The figure of an artefact with `panels`; a panel in which nothing was run says so."""
     panels = artefact.spec["panels"]
-    figure, axes = plt.subplots(1, len(panels), figsize=artefact_size(artefact), squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=canvas.size_of(artefact), squeeze=False)
     frame = frame_of(artefact, evidence)
     for ax, panel in zip(axes[0], panels, strict=True):
-        _panel(ax, panel, artefact, evidence, frame.share, frame.top)
-    canvas.footline(figure, frame.seeds, evidence, "test_error")
+        _panel(ax, panel, artefact, evidence, frame)
+    canvas.footline(figure, frame.trainings, evidence, "test_error")
     notes = notes_of(panels[0], frame.full, frame.share, frame.top)
     return figure, canvas.Drawing(alt_text(artefact, evidence), notes, canvas.marks_words(evidence.results, frame.full))
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What the panels share: the paper's length and our part of it, the upper end of the y axis in percent."""
+    """Common to the panels: the paper's iterations, ours divided by them, the upper end of the y axis in percent."""
 
-    seeds: list[Seed]
+    trainings: list[RunResult]
     full: int
     share: float
     top: float
 
 
 def frame_of(artefact: Artefact, evidence: Evidence) -> Frame:
-    seeds = [s for run in artefact.named_runs() for s in evidence.trainings(run) if s.curve is not None]
+    trainings = [s for run in artefact.named_runs() for s in evidence.trainings(run) if s.curve is not None]
     full = evidence.paper.length(artefact.named_runs()[0])
-    budget = max((int(s.result["iterations"]) for s in seeds), default=full)
-    return Frame(seeds, full, budget / full, max(top_of(panel, evidence, budget) for panel in artefact.spec["panels"]))
+    budget = max((int(s.result["iterations"]) for s in trainings), default=full)
+    return Frame(
+        trainings, full, budget / full, max(top_of(panel, evidence, budget) for panel in artefact.spec["panels"])
+    )
 
 
-def artefact_size(artefact: Artefact) -> tuple[float, float]:
-    width, height = artefact.spec["size"]
-    return float(width), float(height)
-
-
-def mean_curve(seeds: list[Seed], series: str) -> pd.DataFrame:
+def mean_curve(trainings: list[RunResult], series: str) -> pd.DataFrame:
     """mean and std over seeds at the iterations that every seed has; empty where there is no curve."""
-    columns = [s.curve.set_index("iteration")[series].dropna() for s in seeds if s.curve is not None]
+    columns = [s.curve.set_index("iteration")[series].dropna() for s in trainings if s.curve is not None]
     if not columns:
         return pd.DataFrame({"mean": [], "std": []})
     table = pd.concat(columns, axis=1, join="inner")
@@ -68,7 +65,7 @@ def mean_curve(seeds: list[Seed], series: str) -> pd.DataFrame:
 
 
 def notes_of(panel: dict[str, Any], full: int, share: float, top: float) -> list[str]:
-    """How our axes differ from the paper's; `full` is its training in iterations, `share` ours as a part of it."""
+    """How our axes differ from the paper's. `full`: its iterations; `share`: our iterations divided by them."""
     notes = [f"The x axes end with this budget, {share * full:,.0f} iterations; the paper's is {full:,}."]
     wider = f"Errors exceed the paper's axis ({panel['y'][0]} to {panel['y'][1]} %), so the y axes are wider."
     return (notes if share != 1 else []) + ([wider] if top > float(panel["y"][1]) else [])
@@ -76,24 +73,15 @@ def notes_of(panel: dict[str, Any], full: int, share: float, top: float) -> list
 
 def top_of(panel: dict[str, Any], evidence: Evidence, budget: int) -> float:
     """Upper end of the y axis: the paper's, or a wider one where a curve ends above it."""
-    high = float(panel["y"][1])
-    curves = [mean_curve(evidence.trainings(r), series)["mean"] for r in panel["curves"] for series in panel["series"]]
-    curves = [curve for curve in curves if not curve.empty]
+    high, curves = float(panel["y"][1]), curves_of(panel, evidence)
     if max((curve.iloc[-1] for curve in curves), default=0.0) <= 0.95 * high:
         return high
     shown = max(curve[curve.index >= budget / 10].max() for curve in curves)
     return min(100.0, math.ceil((shown + 1) / 10) * 10.0)
 
 
-def _panel(
-    ax: Axes,
-    panel: dict[str, Any],
-    artefact: Artefact,
-    evidence: Evidence,
-    share: float,
-    top: float,
-) -> None:
-    """Draws one panel; `share` is our budget as a part of the paper's, `top` the upper end of the y axis in percent."""
+def _panel(ax: Axes, panel: dict[str, Any], artefact: Artefact, evidence: Evidence, frame: Frame) -> None:
+    share, top = frame.share, frame.top
     full = evidence.paper.length(panel["curves"][0])
     unit, unit_name = unit_of(share * full)
     there: set[str] = set()
@@ -121,8 +109,13 @@ def _panel(
 def bottom_of(panel: dict[str, Any], evidence: Evidence) -> float:
     """Lower end of the y axis: the paper's, or 0 where a curve goes below it."""
     low = float(panel["y"][0])
-    curves = [mean_curve(evidence.trainings(r), s)["mean"] for r in panel["curves"] for s in panel["series"]]
-    return low if min((curve.min() for curve in curves if not curve.empty), default=low) >= low else 0.0
+    return low if min((curve.min() for curve in curves_of(panel, evidence)), default=low) >= low else 0.0
+
+
+def curves_of(panel: dict[str, Any], evidence: Evidence) -> list[pd.Series]:
+    """The mean curves of a panel, those of runs that were trained."""
+    found = [mean_curve(evidence.trainings(run), s)["mean"] for run in panel["curves"] for s in panel["series"]]
+    return [curve for curve in found if not curve.empty]
 
 
 def unit_of(budget: float) -> tuple[float, str]:
@@ -137,7 +130,7 @@ def _line(
 ) -> None:
     x, mean, std = curve.index.to_numpy() / unit, curve["mean"].to_numpy(), curve["std"].to_numpy()
     tint = canvas.colour(run, paper)
-    ax.plot(x, mean, color=tint, zorder=4 if series == "test_error" else 3, **pen(series, panel, run, paper))
+    ax.plot(x, mean, color=tint, zorder=4 if series == "test_error" else 3, **drawn(pen(series, panel, run, paper)))
     if std.any():
         ax.fill_between(x, mean - std, mean + std, color=tint, alpha=0.18, linewidth=0, zorder=2)
 
@@ -149,6 +142,10 @@ def pen(series: str, panel: dict[str, Any], run: str = "", paper: Paper | None =
     if series == "train_error":  # thin, and dashed in Figure 6
         return {"linestyle": "-" if panel.get("thin") == "solid" else (0, (4, 2)), "linewidth": 0.9}
     return {"linestyle": "-", "linewidth": 2.0}
+
+
+def drawn(pen: dict[str, Any]) -> dict[str, Any]:
+    return pen | {"linewidth": canvas.pt(pen["linewidth"])}
 
 
 def _marks(ax: Axes, panel: dict[str, Any], artefact: Artefact, evidence: Evidence, scale: float) -> None:
@@ -178,8 +175,8 @@ def _off_scale(ax: Axes, artefact: Artefact, panel: dict[str, Any], evidence: Ev
     ours = f"test error {measured.mean:.2f} %" if measured else "not run"
     paper = next(cell.printed for cell in artefact.readings if (cell.run, cell.metric) == (run, "test_error"))
     text = f"{evidence.paper.label(run)} not displayed: {ours} (paper: {paper} %)"
-    ax.text(0.0, 1.012, text, transform=ax.transAxes, size=7.2, color="#555555", ha="left", va="bottom")
-    ax.set_title(panel["title"], pad=14)
+    ax.text(0.0, 1.012, text, transform=ax.transAxes, size=canvas.pt(7.2), color="#555555", ha="left", va="bottom")
+    ax.set_title(panel["title"], pad=canvas.pt(14))
 
 
 def _legend(ax: Axes, artefact: Artefact, panel: dict[str, Any], there: set[str], evidence: Evidence) -> None:
@@ -187,10 +184,10 @@ def _legend(ax: Axes, artefact: Artefact, panel: dict[str, Any], there: set[str]
     handles = []
     for run in panel["curves"]:
         words = evidence.paper.label(run) + ("" if run in there or not there else " (not run)")
-        handles.append(Line2D([], [], color=canvas.colour(run, evidence.paper), linewidth=2, label=words))
+        handles.append(Line2D([], [], color=canvas.colour(run, evidence.paper), linewidth=canvas.pt(2), label=words))
     if len(panel["series"]) > 1:
         names = {s: words_for(artefact).get(s, "").removesuffix(" error") for s in panel["series"]}
-        handles += [Line2D([], [], color="#555555", label=names[s], **pen(s, panel)) for s in panel["series"]]
+        handles += [Line2D([], [], color="#555555", label=names[s], **drawn(pen(s, panel))) for s in panel["series"]]
     handles.append(canvas.paper_handle(evidence.results, evidence.paper.length(panel["curves"][0])))
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
 

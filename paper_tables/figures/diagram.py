@@ -11,6 +11,8 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatc
 from matplotlib.path import Path as Outline
 
 from paper_tables.figures.canvas import Drawing
+from paper_tables.figures.canvas import pt as points
+from paper_tables.paper import Artefact
 
 INK = "#30343a"
 # Fill and edge by number of filters, as the paper colours the stages; pooling and fc layers are white.
@@ -21,7 +23,7 @@ FILLS = {
     512: ("#dcebf7", "#5b93c4"),
 }
 WHITE = ("#ffffff", "#7d838b")
-ARROW: dict[str, Any] = {"color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0, "zorder": 2}
+ARROW: dict[str, Any] = {"color": INK, "shrinkA": 0, "shrinkB": 0, "zorder": 2}
 
 
 def sheet(width: float, height: float) -> tuple[Figure, Axes]:
@@ -43,7 +45,7 @@ def box(
     style = f"round,pad=0,rounding_size={min(0.05, height / 4)}"
     corner = (x - width / 2, y - height / 2)
     axes.add_patch(
-        FancyBboxPatch(corner, width, height, style, facecolor=face, edgecolor=edge, linewidth=0.9, zorder=4)
+        FancyBboxPatch(corner, width, height, style, facecolor=face, edgecolor=edge, linewidth=points(0.9), zorder=4)
     )
     say(axes, x, y, words, pt, zorder=5)
 
@@ -51,11 +53,13 @@ def box(
 def say(axes: Axes, x: float, y: float, words: str, pt: float, **style: Any) -> None:
     """Words centred at (x, y); on one line whether they have descenders or not."""
     given: dict[str, Any] = {"ha": "center", "va": "center_baseline", "color": INK, "zorder": 5}
-    axes.text(x, y, words, size=pt, **(given | style))
+    axes.text(x, y, words, size=points(pt), **(given | style))
 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], head: float = 7) -> None:
-    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=head, **ARROW))
+    axes.add_patch(
+        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=points(head), linewidth=points(0.9), **ARROW)
+    )
 
 
 def shortcut(
@@ -74,22 +78,25 @@ def shortcut(
     corners += [(right, bottom - radius), (right, bottom), (right - radius, bottom), (tip + 0.06, bottom)]
     bend = Outline.CURVE3
     codes = [Outline.MOVETO, Outline.LINETO, bend, bend, Outline.LINETO, bend, bend, Outline.LINETO]
-    look = {"linestyle": (0, (1.2, 1.6)) if dotted else "-", "linewidth": 1.2 if dotted else 0.9}
+    look = {"linestyle": (0, (1.2, 1.6)) if dotted else "-", "linewidth": points(1.2 if dotted else 0.9)}
     axes.add_patch(PathPatch(Outline(corners, codes), facecolor="none", edgecolor=INK, zorder=2, **look))
     arrow(axes, (tip + 0.13, bottom), (tip, bottom), head)
 
 
 def plus(axes: Axes, x: float, y: float, radius: float) -> None:
     """The addition, a circle with a cross."""
-    axes.add_patch(Circle((x, y), radius, facecolor="white", edgecolor=INK, linewidth=1.0, zorder=4))
+    axes.add_patch(Circle((x, y), radius, facecolor="white", edgecolor=INK, linewidth=points(1.0), zorder=4))
     arm = radius * 0.62
     for dx, dy in ((arm, 0.0), (0.0, arm)):
-        axes.plot([x - dx, x + dx], [y - dy, y + dy], color=INK, linewidth=1.0, zorder=5)
+        axes.plot([x - dx, x + dx], [y - dy, y + dy], color=INK, linewidth=points(1.0), zorder=5)
 
 
-def not_counted(name: str, command: str) -> tuple[Figure, Drawing]:
-    """What stands in place of a diagram whose nets were not counted."""
-    figure, axes = sheet(6.0, 1.2)
-    say(axes, 3.0, 0.45, "not run", 15, color="#8a8a8a")
-    say(axes, 3.0, 0.85, f"{name} is drawn from the nets: {command}", 8, color="#666666")
-    return figure, Drawing(f"{name}: not run, {command} counts its nets.", [])
+def not_counted(artefact: Artefact, command: str) -> tuple[Figure, Drawing]:
+    """What stands in place of a diagram whose nets were not counted, as wide as the diagram."""
+    width = float(artefact.spec["size"][0])
+    figure, axes = sheet(width, 1.2)
+    say(axes, width / 2, 0.45, "not run", 15, color="#8a8a8a")
+    say(
+        axes, width / 2, 0.85, f"{artefact.title} is drawn from the nets: {command}", min(8, 2 * width), color="#666666"
+    )
+    return figure, Drawing(f"{artefact.title}: not run, {command} counts its nets.", [])

@@ -13,9 +13,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import Op, PdfFile, RendererPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from paper_tables.figures import building_blocks, curves, network_columns, responses, shortcut_options
@@ -32,6 +29,10 @@ PAINTERS = {  # `figure` of an artefact -> what draws it
     "architectures": network_columns.paint,
     "blocks": building_blocks.paint,
 }
+SIZES = re.compile(
+    r"(font|axes|lines|patch|grid|[xy]tick|figure.constrained_layout|legend)"
+    r"[._](.*(size|width|label_?pad|titlepad|major.pad|minor.pad|[hw]_pad))|font.size"
+)
 # PDF needs its keys set to None to leave the dates out; the others name a default that would carry a version or a date.
 METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
@@ -40,55 +41,28 @@ METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-def _png(figure: Figure, file: io.BytesIO, scale: float) -> None:
-    dpi = float(plt.rcParams["savefig.dpi"])
-    figure.set_dpi(dpi * scale)
-    FigureCanvasAgg(figure).print_png(file, metadata=METADATA["png"], pil_kwargs={"dpi": (dpi, dpi)})
-
-
-def _svg(figure: Figure, file: io.BytesIO, scale: float) -> None:
-    """The drawing, of which only the size on paper is scaled."""
-    whole = io.BytesIO()
-    FigureCanvasSVG(figure).print_svg(whole, metadata=METADATA["svg"])
-    head, mark, rest = whole.getvalue().partition(b"viewBox")
-    smaller = re.sub(rb'"([\d.]+)pt"', lambda m: b'"%.6gpt"' % (float(m[1]) * scale), head)
-    file.write(smaller + mark + rest)
-
-
-def _pdf(figure: Figure, file: io.BytesIO, scale: float) -> None:
-    """As matplotlib's print_pdf, on a scaled page: fonts and lines shrink with everything else."""
-    figure.set_dpi(72)  # points
-    width, height = figure.get_size_inches()
-    pdf = PdfFile(file, metadata=METADATA["pdf"])
-    pdf.newPage(width * scale, height * scale)
-    pdf.output(scale, 0, 0, scale, 0, 0, Op.concat_matrix)
-    renderer = RendererPdf(pdf, 72, height, width)
-    figure.draw(renderer)
-    renderer.finalize()
-    pdf.finalize()
-
-
-# Each backend is called directly: `savefig` would draw everything a second time for each format.
-WRITERS = {"svg": _svg, "pdf": _pdf, "png": _png}
-
-
 def draw(artefact: Artefact, evidence: Evidence, stem: Path, formats: Iterable[str] = tuple(METADATA)) -> Drawing:
     """Writes <stem>.svg, .png and .pdf (or the named formats) at the width in the paper and says what they show."""
-    with plt.style.context(str(STYLE)):
-        figure, drawing = PAINTERS[artefact.spec["figure"]](artefact, evidence)
-        width, height = figure.get_size_inches()
-        save(figure, stem, formats, scale=float(artefact.spec.get("printed", width)) / float(width))
-    return replace(drawing, size=(float(width), float(height)))
+    spec = artefact.spec
+    scale = float(spec["printed"]) / float(spec["size"][0]) if "printed" in spec else 1.0
+    with plt.style.context(str(STYLE)), plt.rc_context(sizes(scale)):
+        figure, drawing = PAINTERS[spec["figure"]](artefact, evidence)
+        width, height = map(float, figure.get_size_inches())
+        figure.set_size_inches(width * scale, height * scale)
+        save(figure, stem, formats)
+    return replace(drawing, size=(width, height))
 
 
-def save(figure: Figure, stem: Path, formats: Iterable[str] = tuple(METADATA), scale: float = 1.0) -> None:
-    """The figure in the named formats (all), `scale` times as large; each file whole or not at all."""
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)  # once for all formats
-    figure.set_layout_engine("none")
+def sizes(scale: float) -> dict[Any, Any]:
+    """The style's fonts, lines, ticks and paddings, `scale` times as large."""
+    found = {key: value for key, value in plt.rcParams.items() if isinstance(value, float) and SIZES.fullmatch(key)}
+    return {key: value * scale for key, value in found.items()}
+
+
+def save(figure: Figure, stem: Path, formats: Iterable[str]) -> None:
+    """The figure in the named formats; each file whole or not at all."""
     for suffix in formats:
         buffer = io.BytesIO()
-        WRITERS[suffix](figure, buffer, scale)
+        figure.savefig(buffer, format=suffix, metadata=METADATA[suffix])
         write(stem.with_suffix(f".{suffix}"), buffer.getvalue())
     plt.close(figure)

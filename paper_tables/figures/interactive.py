@@ -17,7 +17,7 @@ from paper_tables.figures import curves
 from paper_tables.figures.palette import PALETTES
 from paper_tables.paper import Artefact
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Seed
+from paper_tables.results.reader import RunResult
 from paper_tables.tables.readings import layer_responses, sorted_responses, words_for
 
 SHOWN = 10  # nets that are switched on at first
@@ -55,7 +55,7 @@ def _nets(runs: list[str], evidence: Evidence) -> list[dict[str, Any]]:
     for i, run in enumerate(runs):
         look = evidence.paper.runs[run]
         colours = {name: palette[look["colour"]] for name, palette in PALETTES.items()}
-        facts = {"there": run in evidence.results.seeds, "on": i < SHOWN, "dashed": look.get("line") == "--"}
+        facts = {"there": run in evidence.results.runs, "on": i < SHOWN, "dashed": look.get("line") == "--"}
         nets.append({"id": run, "label": evidence.paper.label(run), **facts, "colours": colours})
     return nets
 
@@ -64,7 +64,7 @@ def _seeds(runs: list[str], evidence: Evidence) -> list[int]:
     """Every seed number, where some run has several."""
     if not any(len(evidence.trainings(run)) > 1 for run in runs):
         return []
-    return sorted({seed.seed for run in runs for seed in evidence.trainings(run)})
+    return sorted({training.seed for run in runs for training in evidence.trainings(run)})
 
 
 def _curves_panel(panel: dict[str, Any], artefact: Artefact, evidence: Evidence, frame: curves.Frame) -> dict[str, Any]:
@@ -90,20 +90,20 @@ def _look(pen: dict[str, Any]) -> dict[str, Any]:
 
 def seed_lines(evidence: Evidence, run: str, series: str) -> list[dict[str, Any]]:
     """A line for each seed, and before them the mean with its standard deviation where there are several."""
-    seeds = [seed for seed in evidence.trainings(run) if seed.curve is not None]
-    lines = [_seed_line(seed, series, len(seeds)) for seed in seeds]
-    if len(seeds) > 1:
-        mean = curves.mean_curve(seeds, series)
+    trainings = [training for training in evidence.trainings(run) if training.curve is not None]
+    lines = [_seed_line(training, series, len(trainings)) for training in trainings]
+    if len(trainings) > 1:
+        mean = curves.mean_curve(trainings, series)
         values = {"x": _round(mean.index, 0), "y": _round(mean["mean"]), "sd": _round(mean["std"])}
-        lines.insert(0, {"seed": None, "n": len(seeds), **values})
+        lines.insert(0, {"seed": None, "n": len(trainings), **values})
     return [line for line in lines if line["x"]]
 
 
-def _seed_line(seed: Seed, series: str, n: int) -> dict[str, Any]:
-    assert seed.curve is not None
-    points = seed.curve.dropna(subset=[series])
+def _seed_line(training: RunResult, series: str, n: int) -> dict[str, Any]:
+    assert training.curve is not None
+    points = training.curve.dropna(subset=[series])
     values = {"x": _round(points["iteration"], 0), "y": _round(points[series])}
-    return {"seed": seed.seed, "n": n, **values, **{name: _round(points[name], 5) for name in EXTRAS}}
+    return {"seed": training.seed, "n": n, **values, **{name: _round(points[name], 5) for name in EXTRAS}}
 
 
 def _round(values: Iterable[float], digits: int = 3) -> list[float | int | None]:

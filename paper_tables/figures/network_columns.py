@@ -42,7 +42,7 @@ def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawin
     counted = evidence.results.architectures
     nets = [counted[name] for name in artefact.spec["nets"] if name in counted]
     if len(nets) < len(artefact.spec["nets"]):
-        return diagram.not_counted(artefact.title, COMMAND)
+        return diagram.not_counted(artefact, COMMAND)
     columns = [boxes(net) for net in nets]
     starts = first_rows(columns)
     height = TOP + starts[-1][1] * PITCH + MARGIN
@@ -110,7 +110,7 @@ def _sizes(axes: Axes, starts: list[tuple[int, int]]) -> None:
     right = axes.get_xlim()[1] - 0.15
     for side, row in starts[:-1]:
         y = TOP + row * PITCH
-        axes.plot([0.15, right], [y, y], color="#dfe2e6", linewidth=0.7, zorder=1)
+        axes.plot([0.15, right], [y, y], color="#dfe2e6", linewidth=canvas.pt(0.7), zorder=1)
         diagram.say(axes, 0.15, y + 0.17, "output", PT - 1, ha="left", color="#6a717a")
         diagram.say(axes, 0.15, y + 0.33, f"size: {side}", PT - 1, ha="left", color="#6a717a")
 
@@ -138,7 +138,7 @@ def _legend(axes: Axes, x: float, y: float) -> None:
     looks = [("identity shortcut", "-", 0.9), ("shortcut, dimensions increase", (0, (1.2, 1.6)), 1.2)]
     for i, (text, style, width) in enumerate(looks):
         at = y + 0.2 + 0.22 * i
-        axes.plot([x - 0.95, x - 0.6], [at, at], color=diagram.INK, linestyle=style, linewidth=width)
+        axes.plot([x - 0.95, x - 0.6], [at, at], color=diagram.INK, linestyle=style, linewidth=canvas.pt(width))
         diagram.say(axes, x - 0.5, at, text, PT - 0.8, ha="left")
 
 

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paper_tables.figures import canvas
-from paper_tables.figures.curves import artefact_size
 from paper_tables.paper import Artefact, Paper
 from paper_tables.results.evidence import Evidence
 from paper_tables.tables.readings import layer_responses, sorted_responses
@@ -19,14 +18,14 @@ from paper_tables.tables.readings import layer_responses, sorted_responses
 
 def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
     spec = artefact.spec
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=artefact_size(artefact))
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=canvas.size_of(artefact))
     ordered = {run: layer_responses(evidence, run) for run in spec["curves"]}
     ranked = {run: sorted_responses(evidence, run) for run in spec["curves"]}
     _panel(top, artefact, evidence, ordered, spec["layer_readings"], "layer index (original)")
     _panel(bottom, artefact, evidence, ranked, spec["sorted_readings"], "layer index (sorted by size)")
     _legend(bottom, artefact, evidence, {run for run, values in ordered.items() if values})
-    seeds = [s for run in spec["curves"] for s in evidence.trainings(run) if s.responses is not None]
-    canvas.footline(figure, seeds, evidence, "response_mean")
+    trainings = [s for run in spec["curves"] for s in evidence.trainings(run) if s.responses is not None]
+    canvas.footline(figure, trainings, evidence, "response_mean")
     printed = f"({' to '.join(map(str, spec['y']))})"
     wider = top.get_ylim() != tuple(float(y) for y in spec["y"])
     notes = [f"The y axes are wider than the paper's {printed}, to hold every layer."] if wider else []
@@ -48,7 +47,7 @@ def _panel(
         if stds:
             width = 1.2 if run in spec["thin"] else 1.5
             pen: dict[str, Any] = {"linestyle": style_of(run, artefact), "color": canvas.colour(run, evidence.paper)}
-            ax.plot(np.arange(1, len(stds) + 1), stds, linewidth=width, zorder=3, **pen)
+            ax.plot(np.arange(1, len(stds) + 1), stds, linewidth=canvas.pt(width), zorder=3, **pen)
         for index, std in readings.get(run, {}).items():
             shape = "s" if run in spec["dashed"] else "o"
             canvas.mark(ax, (int(index), float(std), 0.0), run, evidence, shape)
@@ -70,7 +69,9 @@ def _legend(ax: Axes, artefact: Artefact, evidence: Evidence, there: set[str]) -
     for run in artefact.spec["curves"]:
         words = evidence.paper.label(run) + ("" if run in there or not there else " (not run)")
         tint = canvas.colour(run, evidence.paper)
-        handles.append(Line2D([], [], color=tint, label=words, linestyle=style_of(run, artefact), linewidth=1.6))
+        handles.append(
+            Line2D([], [], color=tint, label=words, linestyle=style_of(run, artefact), linewidth=canvas.pt(1.6))
+        )
     full = evidence.paper.length(artefact.spec["curves"][0])
     ax.legend(handles=[*handles, canvas.paper_handle(evidence.results, full)], loc="upper right", ncols=2)
 

@@ -21,8 +21,7 @@ TINTS = {"none": "#8a929b", "A": "#9cc3e6", "B": "#4a90c9", "C": "#1f5d92"}
 
 def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
     """Two panels, top-1 and top-5; a net that was not measured says so in the place of its bar."""
-    width, height = artefact.spec["size"]
-    figure, axes = plt.subplots(1, 2, figsize=(float(width), float(height)))
+    figure, axes = plt.subplots(1, 2, figsize=canvas.size_of(artefact))
     runs, metrics = artefact.spec["options"], list(dict.fromkeys(cell.metric for cell in artefact.printed))
     names = {metric: evidence.paper.metrics[metric].label for metric in metrics}
     judged = {(c.run, c.metric): judge(c, evidence) for c in artefact.printed if c.run in runs.values()}
@@ -32,8 +31,8 @@ def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawin
     length = evidence.paper.length(next(iter(runs.values())))
     figure.legend(handles=_handles(evidence.results, length), loc="outside upper center", ncols=2, frameon=False)
     protocol = artefact.spec["eval"]
-    seeds = [s for run in runs.values() for s in evidence.trainings(run) if s.evaluation(protocol)]
-    canvas.footline(figure, seeds, evidence, metrics[0], protocol)
+    trainings = [s for run in runs.values() for s in evidence.trainings(run) if s.evaluation(protocol)]
+    canvas.footline(figure, trainings, evidence, metrics[0], protocol)
     marks = f"Outlined: the paper's values, as printed in {artefact.title}."
     return figure, canvas.Drawing(alt_text(artefact, judged, names), [], marks)
 
@@ -54,31 +53,46 @@ def _paper_bar(ax: Axes, x: float, value: float, tint: str, high: float, results
     look: dict[str, Any] = {
         "facecolor": "white",
         "edgecolor": tint,
-        "linewidth": 1.4,
+        "linewidth": canvas.pt(1.4),
         "alpha": canvas.paper_alpha(results),
     }
     ax.bar(x, value, BAR, **look)
-    ax.text(x, value + high * 0.015, f"{value:.2f}", ha="center", va="bottom", size=7.4, color="#6a717a")
+    ax.text(x, value + high * 0.015, f"{value:.2f}", ha="center", va="bottom", size=canvas.pt(7.4), color="#6a717a")
 
 
 def _our_bar(ax: Axes, x: float, judgement: Judgement, tint: str, high: float) -> None:
     measured = judgement.measured
     if measured is None:
         ax.text(
-            x, high * 0.03, "not run", ha="center", va="bottom", rotation=90, size=8, color="#8a8a8a", style="italic"
+            x,
+            high * 0.03,
+            "not run",
+            ha="center",
+            va="bottom",
+            rotation=90,
+            size=canvas.pt(8),
+            color="#8a8a8a",
+            style="italic",
         )
         return
     ax.bar(
-        x, measured.mean, BAR, color=tint, edgecolor=tint, linewidth=1.4, yerr=measured.std or None, ecolor="#333333"
+        x,
+        measured.mean,
+        BAR,
+        color=tint,
+        edgecolor=tint,
+        linewidth=canvas.pt(1.4),
+        yerr=measured.std or None,
+        ecolor="#333333",
     )
     top = measured.mean + measured.std + high * 0.015
-    ax.text(x, top, f"{measured.mean:.2f}", ha="center", va="bottom", size=7.4, weight="bold")
+    ax.text(x, top, f"{measured.mean:.2f}", ha="center", va="bottom", size=canvas.pt(7.4), weight="bold")
 
 
 def _handles(results: Results, length: int) -> list[Patch]:
     paper = "paper" if results.profile == "paper" else f"paper (official data, {length // 1000}k iterations)"
     outlined: dict[str, Any] = {"facecolor": "white", "edgecolor": "#555555", "alpha": canvas.paper_alpha(results)}
-    return [Patch(label=paper, linewidth=1.4, **outlined), Patch(color="#777777", label="ours")]
+    return [Patch(label=paper, linewidth=canvas.pt(1.4), **outlined), Patch(color="#777777", label="ours")]
 
 
 def alt_text(artefact: Artefact, judged: dict[tuple[str, str], Judgement], names: dict[str, str]) -> str:

@@ -18,7 +18,7 @@ def make_command(artefact: Artefact, evidence: Evidence) -> str:
 def overrides(evidence: Evidence) -> str:
     """The recipe values that the command line changed in a profile <profile>+<hash8>: those of its first training."""
     results = evidence.results
-    words = results.all_seeds[0].provenance.get("overrides", []) if results.all_seeds else []
+    words = results.all_runs[0].provenance.get("overrides", []) if results.all_runs else []
     kept = [word for word in words if not word.startswith(NO_RECIPE)]
     return " ".join(kept) if "+" in results.profile else ""
 
@@ -28,7 +28,7 @@ def missing_commands(artefact: Artefact, evidence: Evidence) -> list[str]:
     option = f"--profile {evidence.results.profile.partition('+')[0]} {overrides(evidence)}".rstrip()
     commands = []
     for run in (run for run in artefact.runs() if run not in evidence.results.refused):
-        if run not in evidence.results.seeds:
+        if run not in evidence.results.runs:
             commands.append(f"python -m reproduce train {run} {option}")
         if not measured(artefact, run, evidence):
             commands += [f"python -m reproduce {words} {option}" for words in measuring(artefact, run)]
@@ -48,11 +48,11 @@ def measuring(artefact: Artefact, run: str) -> list[str]:
 
 def measured(artefact: Artefact, run: str, evidence: Evidence) -> bool:
     """Is there what the artefact shows of a run: its training, its responses, its test by a protocol?"""
-    seeds = evidence.trainings(run)
+    trainings = evidence.trainings(run)
     if artefact.spec.get("figure") == "responses":
-        return any(seed.responses is not None for seed in seeds)
+        return any(training.responses is not None for training in trainings)
     protocol = artefact.spec.get("eval")
-    return any(seed.evaluation(protocol) for seed in seeds) if protocol else bool(seeds)
+    return any(training.evaluation(protocol) for training in trainings) if protocol else bool(trainings)
 
 
 def ensembles(artefact: Artefact, evidence: Evidence) -> list[str]:

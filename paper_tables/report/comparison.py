@@ -17,10 +17,10 @@ from paper_tables.paper import Artefact, Paper, UserError
 from paper_tables.report.page import pasted, render, write_scripts
 from paper_tables.report.run_pages import curve_artefact
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Results, Seed
+from paper_tables.results.reader import Results, RunResult
 from paper_tables.tables.runs import TESTED, config_of, named, provenance_of
 from paper_tables.tables.table import Table
-from paper_tables.verdicts.cells import Measured, conditions_for, measure
+from paper_tables.verdicts.cells import conditions_for, measure
 from paper_tables.verdicts.significance import permutation_test
 
 TINTS = ("red", "cyan", "green", "olive", "magenta", "black", "grey")
@@ -48,7 +48,7 @@ class Comparison:
     def label(self, name: str) -> str:
         return self.evidence.paper.label(name)
 
-    def seeds(self, name: str) -> list[Seed]:
+    def trainings(self, name: str) -> list[RunResult]:
         return self.evidence.trainings(name)
 
 
@@ -58,12 +58,12 @@ def of_runs(runs: list[str], evidence: Evidence) -> Comparison:
     for run in runs:
         if run in results.refused:
             raise UserError(f"{run} is refused: {dict(results.skipped)[run]}")
-        if run not in results.seeds:
+        if run not in results.runs:
             raise UserError(f"{run}: no finished training in results/{results.profile}; compare what was trained")
     runs = list(dict.fromkeys(runs))
     looks = {run: paper.runs[run] | _look(i) for i, run in enumerate(runs)}
     pairs = list(combinations(runs, 2)) if len(runs) <= EACH else [(runs[0], other) for other in runs[1:]]
-    shown = Evidence(replace(paper, runs=looks), Results(results.profile, {run: results.seeds[run] for run in runs}))
+    shown = Evidence(replace(paper, runs=looks), Results(results.profile, {run: results.runs[run] for run in runs}))
     title = " and ".join(map(paper.label, runs)) if len(runs) <= EACH else f"{len(runs)} runs"
     name = slug([results.profile, *runs])
     origins = [(paper.label(run), f"{run}, profile {results.profile}") for run in runs]
@@ -77,19 +77,19 @@ def _look(i: int) -> dict[str, str]:
 
 def of_sets(a: Results, b: Results, where: tuple[str, str], paper: Paper) -> Comparison:
     """The runs that two sets of results have in common. Errors: UserError where there is none."""
-    common = [run for run in paper.runs if run in a.seeds and run in b.seeds]
+    common = [run for run in paper.runs if run in a.runs and run in b.runs]
     if not common:
         raise UserError(f"{where[0]} and {where[1]}: no run is finished in both")
-    looks, seeds, runs = {}, {}, {}
+    looks, trainings, runs = {}, {}, {}
     for i, run in enumerate(common):
         for letter, results, line in (("A", a, "-"), ("B", b, "--")):
             name = f"{run} ({letter})"
             look = {"label": f"{paper.label(run)} ({letter})", "colour": TINTS[i % len(TINTS)], "line": line}
             looks[name] = paper.runs[run] | look
-            seeds[name] = [replace(seed, run=name) for seed in results.seeds[run]]
+            trainings[name] = [replace(training, run=name) for training in results.runs[run]]
             runs[name] = run
     pairs = [(f"{run} (A)", f"{run} (B)") for run in common]
-    shown = Evidence(replace(paper, runs=looks), Results(f"{a.profile} (A), {b.profile} (B)", seeds))
+    shown = Evidence(replace(paper, runs=looks), Results(f"{a.profile} (A), {b.profile} (B)", trainings))
     title, origins = f"{where[0]} and {where[1]}", [("A", where[0]), ("B", where[1])]
     return Comparison(slug(list(where)), title, origins, shown, pairs, runs, points_in_common(a, b))
 
@@ -106,9 +106,9 @@ def slug(words: list[str]) -> str:
 def points_in_common(a: Results, b: Results) -> Table:
     """Training and test error (%) of each common run, seed and iteration; B - A of the training error."""
     rows: list[list[str] | str] = []
-    for run, seeds in a.seeds.items():
-        for one in seeds:
-            for other in (s for s in b.seeds.get(run, []) if s.seed == one.seed):
+    for run, trainings in a.runs.items():
+        for one in trainings:
+            for other in (s for s in b.runs.get(run, []) if s.seed == one.seed):
                 if one.curve is not None and other.curve is not None:
                     common = one.curve.merge(other.curve, on="iteration", suffixes=("_a", "_b"))
                     rows += [_row(f"{run} seed {one.seed}", point) for _, point in common.iterrows()]
@@ -124,19 +124,19 @@ def _row(label: str, point: pd.Series) -> list[str]:
 
 
 def _conditions(results: Results) -> str:
-    precisions = sorted({str(seed.provenance["precision"]) for seed in results.all_seeds})
+    precisions = sorted({str(training.provenance["precision"]) for training in results.all_runs})
     return f"`{results.profile}` ({', '.join(precisions) or 'nothing run'})"
 
 
 def metrics_of(comparison: Comparison) -> Iterator[tuple[str, str | None, str]]:
     """(metric, protocol, words) of every error that two of the trainings have."""
-    seeds, metrics = comparison.evidence.results.all_seeds, comparison.evidence.paper.metrics
+    trainings, metrics = comparison.evidence.results.all_runs, comparison.evidence.paper.metrics
     for metric in ("train_error", "test_error"):
         yield metric, None, metrics[metric].label
-    for protocol in sorted({protocol for seed in seeds for protocol in seed.evaluations}):
+    for protocol in sorted({protocol for training in trainings for protocol in training.evaluations}):
         for metric in TESTED:
-            if sum(seed.value(metric, protocol) is not None for seed in seeds) > 1:
-                yield metric, protocol, f"{metrics[metric].label}, {named(protocol, seeds)}"
+            if sum(training.value(metric, protocol) is not None for training in trainings) > 1:
+                yield metric, protocol, f"{metrics[metric].label}, {named(protocol, trainings)}"
 
 
 def errors_table(comparison: Comparison) -> Table:
@@ -144,15 +144,11 @@ def errors_table(comparison: Comparison) -> Table:
     metrics = list(metrics_of(comparison))
     rows: list[list[str] | str] = []
     for name in comparison.names:
-        found = [_measure(comparison, name, metric, protocol) for metric, protocol, _ in metrics]
-        conditions = conditions_for(comparison.seeds(name), comparison.evidence.paper, "test_error")
+        found = [measure(comparison.evidence, name, metric, protocol) for metric, protocol, _ in metrics]
+        conditions = conditions_for(comparison.trainings(name), comparison.evidence.paper, "test_error")
         rows.append([comparison.label(name), *(number.text() if number else "" for number in found), str(conditions)])
     columns = ["net", *(f"{words} (%)" for _, _, words in metrics), "measured on"]
     return Table("errors", "Errors of the last iterate", columns, rows, frozenset(range(1, len(columns) - 1)))
-
-
-def _measure(comparison: Comparison, name: str, metric: str, protocol: str | None) -> Measured | None:
-    return measure(comparison.evidence, name, metric, protocol)
 
 
 def differences_table(comparison: Comparison) -> Table:
@@ -160,7 +156,7 @@ def differences_table(comparison: Comparison) -> Table:
     rows: list[list[str] | str] = []
     for metric, protocol, words in metrics_of(comparison):
         for first, second in comparison.pairs:
-            a, b = (_measure(comparison, name, metric, protocol) for name in (first, second))
+            a, b = (measure(comparison.evidence, name, metric, protocol) for name in (first, second))
             if a and b:
                 test = permutation_test(a.values, b.values)
                 alone = "one run each" if a.n == b.n == 1 else "a single training on one side"
@@ -198,10 +194,10 @@ def _set_rows(
 
 
 def _facts(comparison: Comparison, name: str) -> dict[str, str]:
-    seeds = comparison.seeds(name)
-    every = [provenance_of(seed) for seed in seeds]
+    trainings = comparison.trainings(name)
+    every = [provenance_of(training) for training in trainings]
     origin = {key: " | ".join(dict.fromkeys(one[key] for one in every)) for key in every[0] if key not in LEFT_OUT}
-    return config_of(seeds) | {"seeds": ", ".join(str(seed.seed) for seed in seeds)} | origin
+    return config_of(trainings) | {"seeds": ", ".join(str(training.seed) for training in trainings)} | origin
 
 
 # ---- The page ----

@@ -1,6 +1,6 @@
 """The trained tables and figures as one JSON file, for tools that draw them without knowing the paper (W&B dashboards).
 
-Errors in percent; `x` as a part of the whole training, since its length is the profile's; a missing number is null.
+Errors in percent; `x` as a fraction of the training, whose length depends on the profile; a missing number is null.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from paper_tables.paper import Artefact, Paper
 from paper_tables.report import front_page
 from paper_tables.report.commands import make_command, missing_commands, state_of
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Results, Seed
+from paper_tables.results.reader import Results, RunResult
 from paper_tables.tables.measured import artefact_table
 from paper_tables.tables.readings import words_for
 from paper_tables.verdicts.claims import judge_claims
@@ -50,13 +50,18 @@ def content(evidence: Evidence) -> dict[str, Any]:
 
 
 def _net(run: str, evidence: Evidence) -> dict[str, Any]:
-    seeds = [_seed(seed) for seed in evidence.trainings(run)]
-    return {"label": evidence.paper.label(run), "colour": colour(run, evidence.paper), "seeds": seeds}
+    trainings = [_seed(training) for training in evidence.trainings(run)]
+    return {"label": evidence.paper.label(run), "colour": colour(run, evidence.paper), "seeds": trainings}
 
 
-def _seed(seed: Seed) -> dict[str, Any]:
-    origin = {key: seed.provenance.get(key) for key in ("recipe_hash", "command", "commit", "dirty")}
-    return {"seed": seed.seed, "iterations": seed.result["iterations"], "metrics": seed.result["metrics"], **origin}
+def _seed(training: RunResult) -> dict[str, Any]:
+    origin = {key: training.provenance.get(key) for key in ("recipe_hash", "command", "commit", "dirty")}
+    return {
+        "seed": training.seed,
+        "iterations": training.result["iterations"],
+        "metrics": training.result["metrics"],
+        **origin,
+    }
 
 
 def _artefact(artefact: Artefact, evidence: Evidence) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a reader sees first: some tables and figures at a glance, the claims, how many of everything, the trainings."""
+"""What a reader sees first: summaries of some tables and figures, the claims and their counts, the list of runs."""
 
 from __future__ import annotations
 
@@ -73,8 +73,10 @@ def _summary_row(cell: Cell, evidence: Evidence) -> list[str]:
 
 def conditions_of_all(evidence: Evidence) -> dict[str, Conditions]:
     """Everything met in the profile, by the name of the data set; empty where nothing was run."""
-    paper, seeds = evidence.paper, evidence.results.all_seeds
-    recipes = {recipe.name: [s for s in seeds if paper.recipe(s.run) is recipe] for recipe in paper.recipes.values()}
+    paper, trainings = evidence.paper, evidence.results.all_runs
+    recipes = {
+        recipe.name: [s for s in trainings if paper.recipe(s.run) is recipe] for recipe in paper.recipes.values()
+    }
     return {name: conditions_for(found, paper, "test_error") for name, found in recipes.items() if found}
 
 
@@ -108,7 +110,7 @@ def caveat(seen: dict[str, Conditions], profile: str) -> str:
     reasons += ["the tests are not by the paper's protocol"] if unlike - {"precision"} else []
     reasons += ["runs of different data stand side by side"] if any(len(c.fingerprints) > 1 for c in every) else []
     reasons = reasons or [f"profile {profile} is not the paper's"]
-    return f"Not the paper's conditions: {', '.join(reasons)}; no number here is held against the paper's."
+    return f"Not the paper's conditions: {', '.join(reasons)}; no number here is compared with the paper's."
 
 
 def counts_line(verdicts: list[Verdict]) -> str:
@@ -150,11 +152,11 @@ def run_rows(evidence: Evidence) -> list[dict[str, Any]]:
     """A line for each training of the paper."""
     rows = []
     for run in evidence.paper.runs:
-        seeds = evidence.trainings(run)
+        trainings = evidence.trainings(run)
         errors = {name: measure(evidence, run, f"{name}_error") for name in ("train", "test")}
         reached = evidence.results.unfinished.get(run)
-        hours = [h for seed in seeds if isinstance(h := seed.provenance.get("hours"), int | float)]
-        row = {"run": run, "there": bool(seeds), "seeds": ", ".join(str(seed.seed) for seed in seeds)}
+        hours = [h for training in trainings if isinstance(h := training.provenance.get("hours"), int | float)]
+        row = {"run": run, "there": bool(trainings), "seeds": ", ".join(str(training.seed) for training in trainings)}
         row |= {name: number.text() if number else "" for name, number in errors.items()}
         row |= {"hours": f"{sum(hours):.2f}" if hours else ""}
         state = "not run" if reached is None else f"not run (unfinished, at iteration {reached:,})"

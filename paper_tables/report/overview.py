@@ -102,7 +102,7 @@ def _brief(conditions: Conditions) -> str:
 def _options(evidence: Evidence) -> str:
     """What to add to a command for the conditions of this profile; nothing for the paper's."""
     profile, changed = evidence.results.profile.partition("+")[0], overrides(evidence)
-    commands = [seed.provenance.get("command", "") for seed in evidence.results.all_seeds]
+    commands = [seed.provenance.get("command", "") for seed in evidence.results.all_runs]
     words = [f"PROFILE={profile}"] if profile != "paper" else []
     words += ["DATA=/path/to/images"] if any("data.root=" in command for command in commands) else []
     words += [f'SET="{changed}"'] if changed else []

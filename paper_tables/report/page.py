@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from paper_tables.report.commands import make_command, missing_commands, state_o
 from paper_tables.report.front_page import claim_groups, claims_table, lead, run_rows, tone
 from paper_tables.report.run_pages import run_page
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Seed
+from paper_tables.results.reader import RunResult
 from paper_tables.tables.measured import artefact_table
 from paper_tables.tables.runs import provenance_of
 from paper_tables.tables.table import Table
@@ -40,13 +40,13 @@ class Section:
     drawing: Drawing | None
     command: str
     missing: list[str]  # commands that would fill what is not run
-    seeds: list[Seed]
+    trainings: list[RunResult]
     conditions: Conditions | None
     state: str  # the chip beside the title
     as_paper: bool
     notes: list[str]  # of the table, without its protocol
-    plot: dict[str, Any] | None = None  # the curves as data
-    runs: list[str] = field(default_factory=list)  # those with a page
+    plot: dict[str, Any] | None  # the curves as data
+    runs: list[str]  # those with a page
 
 
 def build(evidence: Evidence, report: Path) -> Path:
@@ -54,12 +54,9 @@ def build(evidence: Evidence, report: Path) -> Path:
     folder = report / evidence.results.profile
     sections = [_section(artefact, evidence, folder) for artefact in evidence.paper.artefacts.values()]
     verdicts = judge_claims(evidence)
-    for table in [
-        *(s.table for s in sections if s.table),
-        claims_table(verdicts, front_page.seen_text(front_page.conditions_of_all(evidence)), evidence.paper),
-    ]:
-        write_table(table, folder / "tables")
     page = _page(sections, verdicts, evidence)
+    for table in [*(section.table for section in sections if section.table), page["claims"]]:
+        write_table(table, folder / "tables")
     write(folder / "REPORT.md", render("REPORT.md.j2", page))
     write(folder / "index.html", render("index.html.j2", page))
     _write_runs(evidence, folder)
@@ -69,52 +66,41 @@ def build(evidence: Evidence, report: Path) -> Path:
 
 def _write_runs(evidence: Evidence, folder: Path) -> None:
     """<folder>/runs/<run>.html for each run that has a finished training."""
-    runs = [run for run in evidence.paper.runs if run in evidence.results.seeds]
+    runs = [run for run in evidence.paper.runs if run in evidence.results.runs]
     for run in runs:
         conditions = conditions_for(evidence.trainings(run), evidence.paper, "test_error")
         caveat = front_page.caveat({evidence.paper.recipe(run).name: conditions}, evidence.results.profile)
         page = run_page(run, evidence, folder / "runs")
-        context = {
-            "page": page,
-            "others": runs,
-            "conditions": _with_remarks(conditions),
-            "caveat": caveat,
-            "root": "../",
-        }
+        shown = f"{conditions} ({conditions.remarks})" if conditions.remarks else str(conditions)
+        context = {"page": page, "others": runs, "conditions": shown, "caveat": caveat, "root": "../"}
         context |= {"profile": evidence.results.profile, "label": evidence.paper.label}
         write(folder / "runs" / f"{run}.html", render("run.html.j2", context))
 
 
-def _with_remarks(conditions: Conditions) -> str:
-    return f"{conditions} ({conditions.remarks})" if conditions.remarks else str(conditions)
-
-
 def _section(artefact: Artefact, evidence: Evidence, folder: Path) -> Section:
-    drawing = None
-    if artefact.spec.get("figure"):
-        drawing = draw(artefact, evidence, folder / "figures" / artefact.name)
-    seeds = [seed for run in artefact.named_runs() for seed in evidence.trainings(run)]
-    conditions = conditions_of(seeds, evidence.paper, how_tested_in(artefact, evidence)) if seeds else None
+    stem = folder / "figures" / artefact.name
+    trainings = [training for run in artefact.named_runs() for training in evidence.trainings(run)]
+    conditions = conditions_of(trainings, evidence.paper, how_tested_in(artefact, evidence)) if trainings else None
     table = artefact_table(artefact, evidence)
     protocol = (artefact.protocol, f"Protocol: {artefact.protocol}.")
     return Section(
         artefact=artefact,
         table=table,
         notes=[note for note in table.notes if note not in protocol] if table else [],
-        drawing=drawing,
+        drawing=draw(artefact, evidence, stem) if "figure" in artefact.spec else None,
         command=make_command(artefact, evidence),
         missing=missing_commands(artefact, evidence),
-        seeds=seeds,
+        trainings=trainings,
         conditions=conditions,
         state=state_of(artefact, evidence),
         as_paper=evidence.results.profile == "paper" and conditions is not None and conditions.as_paper,
         plot=plot_of(artefact, evidence),
-        runs=[run for run in artefact.named_runs() if run in evidence.results.seeds],
+        runs=[run for run in artefact.named_runs() if run in evidence.results.runs],
     )
 
 
 def why_not(artefact: Artefact) -> str:
-    """The words in front of the reason why an artefact has no numbers of ours."""
+    """What the page says before the reason for an artefact without numbers of ours."""
     return "Nothing to train" if artefact.status == "no training" else f"Not run, {artefact.status}"
 
 
@@ -148,13 +134,13 @@ def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) 
         "sections": sections,
         "skipped": evidence.results.skipped,
         "why": lambda section: why_not(section.artefact),
-        "provenance_columns": list(provenance_of(evidence.results.all_seeds[0])) if evidence.results.all_seeds else [],
-        "provenance_row": lambda seed: list(provenance_of(seed).values()),
+        "provenance_columns": list(provenance_of(evidence.results.all_runs[0])) if evidence.results.all_runs else [],
+        "provenance_row": lambda training: list(provenance_of(training).values()),
         "root": "",
         "lead": lead([section.state for section in sections], verdicts, evidence.paper),
         "drawings": {s.artefact.name: s.drawing for s in sections if s.drawing},
         "claim_groups": claim_groups(verdicts, evidence.paper),
-        "evidence": lambda verdict: [(run, run in evidence.results.seeds) for run in runs_of(verdict.claim)],
+        "evidence": lambda verdict: [(run, run in evidence.results.runs) for run in runs_of(verdict.claim)],
         "runs": run_rows(evidence),
         "label": evidence.paper.label,
         "pasted": pasted,

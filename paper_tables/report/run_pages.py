@@ -11,7 +11,7 @@ from paper_tables.figures.canvas import Drawing
 from paper_tables.figures.draw import draw
 from paper_tables.paper import Artefact
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Seed
+from paper_tables.results.reader import RunResult
 from paper_tables.tables.runs import config_table, errors_table, paper_table, provenance_table
 from paper_tables.tables.table import Table
 
@@ -22,7 +22,7 @@ class RunPage:
 
     run: str
     label: str
-    seeds: list[Seed]
+    trainings: list[RunResult]
     paper: Table | None  # the paper's numbers that this run stands beside
     errors: Table
     config: Table
@@ -34,25 +34,25 @@ class RunPage:
 
 def run_page(run: str, evidence: Evidence, folder: Path) -> RunPage:
     """The page's content; draws <folder>/<run>.svg where there is a curve."""
-    seeds, label = evidence.trainings(run), evidence.paper.label(run)
+    trainings, label = evidence.trainings(run), evidence.paper.label(run)
     artefact = curve_artefact([run], f"curves of {label}", evidence)
     return RunPage(
         run=run,
         label=label,
-        seeds=seeds,
+        trainings=trainings,
         paper=paper_table(run, evidence),
         errors=errors_table(run, evidence),
         config=config_table(run, evidence),
         provenance=provenance_table(run, evidence),
         drawing=draw(artefact, evidence, folder / run, ["svg"]) if artefact else None,
         plot=interactive.plot_of(artefact, evidence) if artefact else None,
-        commands=list(dict.fromkeys(str(seed.provenance.get("command", "")) for seed in seeds)),
+        commands=list(dict.fromkeys(str(training.provenance.get("command", "")) for training in trainings)),
     )
 
 
 def curve_artefact(runs: list[str], title: str, evidence: Evidence) -> Artefact | None:
     """Training and test error of some runs, with their recipe's axes and readings; None without curves."""
-    if not any(seed.curve is not None for run in runs for seed in evidence.trainings(run)):
+    if not any(training.curve is not None for run in runs for training in evidence.trainings(run)):
         return None
     recipe = evidence.paper.recipe(runs[0])
     like = evidence.paper.artefacts[recipe.curves]

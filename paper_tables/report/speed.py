@@ -13,14 +13,6 @@ from paper_tables.paper import UserError
 from paper_tables.results import files
 from paper_tables.tables.table import Table
 
-TARGETS = {
-    "step": "make bench",
-    "options": "make bench-options",
-    "jobs": "make bench-jobs",
-    "loader": "make bench-data",
-    "imagenet": "make bench-imagenet",
-    "report": "make bench-report",
-}
 MARKERS = "<!-- speed:begin -->", "<!-- speed:end -->"
 
 
@@ -30,15 +22,15 @@ def ratios(others: list[float], ours: list[float]) -> list[float]:
 
 
 def step(bench: dict[str, Any]) -> str:
-    """Our training step against the usual loop and against bare PyTorch, and against what the machine can multiply."""
+    """Our training step beside the baseline loop and bare PyTorch, and as a part of the GEMM rate."""
     columns = ["net", "precision", "ours, ms/step", "of the GEMM rate"]
-    columns += ["(a) usual loop", "as fast", "bar", "(b) bare loop", "as fast", "bar"]
+    columns += ["(a) baseline loop", "as fast", "threshold", "(b) bare loop", "as fast", "threshold"]
     rows: list[list[str] | str] = [_step_row(row) for row in bench["rows"]]
     rounds = len(bench["rows"][0]["seconds"]["ours"])
     bf16 = "has" if bench["bf16_instructions"] else "has no"
     head = f"{_machine(bench)}; it {bf16} bf16 instructions. Batch {bench['batch']}, {bench['images']}; "
     head += f"medians of {rounds} rounds in turns, and how many times as fast ours is (range). "
-    head += "A bar within the 95 % interval of the median is undecided. "
+    head += "A threshold within the 95 % interval of the median is undecided. "
     rates = {row["precision"]: f"{row['gemm'] / 1e9:,.0f} GFLOP/s in {row['precision']}" for row in bench["rows"]}
     head += f"GEMM rate, of a product of large matrices: {', '.join(rates.values())}."
     return f"{head}\n\n{Table('step', '', columns, rows).markdown()}{_batches(bench['rows'])}"
@@ -46,24 +38,24 @@ def step(bench: dict[str, Any]) -> str:
 
 def _step_row(row: dict[str, Any]) -> list[str]:
     seconds = row["seconds"]
-    usual = min((times for name, times in seconds.items() if name.startswith("usual")), key=statistics.median)
+    baseline = min((times for name, times in seconds.items() if name.startswith("usual")), key=statistics.median)
     floor = row["flops"] / row["gemm"]
     share = f"{100 * floor / statistics.median(seconds['ours']):.0f} %"
     cells = [row["net"], row["precision"], _milliseconds(seconds["ours"]), share]
-    for name, other in (("usual", usual), ("bare", seconds["bare"])):
-        bar = row["bars"][name]
+    for name, other in (("usual", baseline), ("bare", seconds["bare"])):
+        threshold = row["bars"][name]
         cells += [_milliseconds(other), _ratio_text(other, seconds["ours"])]
-        verdict = f"{bar} {decided(ratios(other, seconds['ours']), bar)}"
+        verdict = f"{threshold} {decided(ratios(other, seconds['ours']), threshold)}"
         cells.append(verdict if row["precision"] == "bf16" else "for bf16")
     return cells
 
 
-def decided(values: list[float], bar: float) -> str:
-    """met, not met, or undecided where the 95 % interval of the median holds the bar (by ranks: n/2 ± 0.98 sqrt(n))."""
+def decided(values: list[float], threshold: float) -> str:
+    """met, not met, or undecided where the median's 95 % interval (ranks n/2 ± 0.98 sqrt(n)) holds the threshold."""
     n, ordered = len(values), sorted(values)
     rank = max(0, int(n / 2 - 0.98 * n**0.5))
     low, high = ordered[rank], ordered[n - 1 - rank]
-    return "met" if low >= bar else "not met" if high < bar else "undecided"
+    return "met" if low >= threshold else "not met" if high < threshold else "undecided"
 
 
 def _milliseconds(seconds: list[float]) -> str:
@@ -81,18 +73,18 @@ def _batches(rows: list[dict[str, Any]]) -> str:
 
 
 def options(bench: dict[str, Any]) -> str:
-    """The ways to execute a step, each against the first of its net."""
+    """The variants of executing a step, each against the first of its net."""
     rows: list[list[str] | str] = []
-    for net, ways in groupby(bench["rows"], key=itemgetter("net")):
-        first, *others = ways
+    for net, variants in groupby(bench["rows"], key=itemgetter("net")):
+        first, *others = variants
         rows.append(net)
-        for way in (first, *others):
-            seconds, start = way["seconds"], max(way["start"], 0)
+        for variant in (first, *others):
+            seconds, start = variant["seconds"], max(variant["start"], 0)
             faster = _ratio_text(first["seconds"], seconds)
-            rows.append([way["way"], _milliseconds(seconds), faster, f"{start:.0f}" if start >= 1 else "below 1"])
+            rows.append([variant["way"], _milliseconds(seconds), faster, f"{start:.0f}" if start >= 1 else "below 1"])
     head = f"{_machine(bench)}. The bare loop, batch {bench['batch']}, {bench['images']}; medians of "
-    head += f"{len(bench['rows'][0]['seconds'])} rounds in turns, held against the first way of the net."
-    columns = ["way", "ms/step", "as fast (range)", "first turn longer by, s"]
+    head += f"{len(bench['rows'][0]['seconds'])} rounds in turns, compared with the first variant of the net."
+    columns = ["variant", "ms/step", "as fast (range)", "first turn longer by, s"]
     return f"{head}\n\n{Table('options', '', columns, rows).markdown()}"
 
 
@@ -107,7 +99,7 @@ def jobs(bench: dict[str, Any]) -> str:
     rows: list[list[str] | str] = []
     for row in bench["rows"]:
         rates = row["images_per_second"]
-        step = ("captured" if row["captured"] else "usual") + (", MPS" if row.get("mps") else "")
+        step = ("captured" if row["captured"] else "eager") + (", MPS" if row.get("mps") else "")
         rows.append([str(row["jobs"]), step, _spread(rates, ",.0f"), _ratio_text(rates, alone[row["captured"]])])
     head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, {_precision(bench)}, {bench['images']}; "
     head += f"a process each, cores divided; medians of {len(bench['rows'][0]['images_per_second'])} rounds in turns."
@@ -118,16 +110,16 @@ def jobs(bench: dict[str, Any]) -> str:
 def loader(bench: dict[str, Any]) -> str:
     """ImageNet's training view against torchvision's reference pipeline; which waits, the loader or the net."""
     seconds: dict[str, list[float]] = bench["seconds"]
-    columns = ["training view", "images/s per core (range)", "as fast as the reference (range)", "bar"]
+    columns = ["training view", "images/s per core (range)", "as fast as the reference (range)", "threshold"]
     rows: list[list[str] | str] = []
     for name, times in seconds.items():
         speed = _spread([1 / t for t in times], ",.0f")
         rows.append([name, speed, _ratio_text(seconds["reference"], times), _per_core(name, times, bench)])
-    if "per_core" not in bench:  # measured before there were such bars
+    if "per_core" not in bench:  # measured before there were such thresholds
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     head = f"{_machine(bench)}. {bench['images']}, CPU time, medians of {len(seconds['ours'])} rounds in turns; "
     faster = statistics.median(ratios(seconds["reference"], seconds["ours"]))
-    head += f"bar {bench['bar']} {_verdict(faster, bench['bar'])}."
+    head += f"threshold {bench['bar']} {_verdict(faster, bench['bar'])}."
     table = Table("loader", "", columns, rows).markdown()
     lines = [f"Loader alone, {bench['workers']} workers: {bench['loader']:,.0f} images/s."]
     if "threads_cut" in bench:
@@ -138,9 +130,9 @@ def loader(bench: dict[str, Any]) -> str:
 
 
 def _per_core(name: str, times: list[float], bench: dict[str, Any]) -> str:
-    """Which of the bars for a view, in images/s per core, are met: must and aim."""
-    bars = bench.get("per_core", {}).get(name, [])
-    return ", ".join(f"{bar:,} {_verdict(1 / statistics.median(times), bar)}" for bar in bars)
+    """Which of the thresholds for a view (must and aim, in images/s per core) are met."""
+    thresholds = bench.get("per_core", {}).get(name, [])
+    return ", ".join(f"{least:,} {_verdict(1 / statistics.median(times), least)}" for least in thresholds)
 
 
 def imagenet(bench: dict[str, Any]) -> str:
@@ -154,7 +146,7 @@ def imagenet(bench: dict[str, Any]) -> str:
     head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, crops of {bench['crop']}, {_precision(bench)}, "
     head += f"channels_last{', compiled' if bench['compiled'] else ''}; {bench['images']}; "
     faster = statistics.median(ratios(seconds["bare"], seconds["ours"]))
-    head += f"bar {bench['bar']} {_verdict(faster, bench['bar'])}."
+    head += f"threshold {bench['bar']} {_verdict(faster, bench['bar'])}."
     return f"{head}\n\n{Table('imagenet', '', ['training', 'images/s (range)', 'as fast as bare'], rows).markdown()}"
 
 
@@ -166,9 +158,13 @@ def report(bench: dict[str, Any]) -> str:
     for name, times in {"importing": seconds["import"], "rendering": seconds["render"], "both": whole}.items():
         rows.append([name, _spread(times, ".1f")])
     versions = ", ".join(f"{name} {bench['versions'][name]}" for name in ("matplotlib", "pandas"))
-    verdicts = (f"{word} {bar:.0f} s {_verdict(bar, statistics.median(whole))}" for word, bar in bench["bars"].items())
+    verdicts = (
+        f"{word} {most:.0f} s {_verdict(most, statistics.median(whole))}" for word, most in bench["bars"].items()
+    )
     head = f"{bench['cpu']}, {bench['cores']} cores, {versions}. Profile `{bench['profile']}`, {bench['trainings']} "
-    head += f"trainings; medians of {len(whole)} processes, range in brackets; bars of both: {', '.join(verdicts)}."
+    head += (
+        f"trainings; medians of {len(whole)} processes, range in brackets; thresholds of both: {', '.join(verdicts)}."
+    )
     return f"{head}\n\n{Table('report', '', ['the whole report', 'seconds'], rows).markdown()}"
 
 
@@ -193,33 +189,33 @@ def _spread(values: list[float], form: str) -> str:
     return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
-def _verdict(middle: float, bar: float) -> str:
-    return "met" if middle >= bar else "not met"
+def _verdict(middle: float, least: float) -> str:
+    return "met" if middle >= least else "not met"
 
 
-FORMS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "step": step,
-    "options": options,
-    "jobs": jobs,
-    "loader": loader,
-    "imagenet": imagenet,
-    "report": report,
+FORMS: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {  # benchmark -> its table, what measures it
+    "step": (step, "make bench"),
+    "options": (options, "make bench-options"),
+    "jobs": (jobs, "make bench-jobs"),
+    "loader": (loader, "make bench-data"),
+    "imagenet": (imagenet, "make bench-imagenet"),
+    "report": (report, "make bench-report"),
 }
 
 
 def text(root: Path, name: str) -> str:
     """One benchmark as Markdown. Raises UserError where it was not run or its file is damaged."""
-    path = root / "bench" / f"{name}.json"
+    path, (form, target) = root / "bench" / f"{name}.json", FORMS[name]
     try:
-        return FORMS[name](files.read_json(path))
+        return form(files.read_json(path))
     except FileNotFoundError:
-        raise UserError(f"{path}: not there; `{TARGETS[name]}` measures it") from None
+        raise UserError(f"{path}: not there; `{target}` measures it") from None
     except (LookupError, TypeError, ValueError, statistics.StatisticsError, ZeroDivisionError) as error:
-        raise UserError(f"{path}: not a benchmark ({files.one_line(error)}); `{TARGETS[name]}` again") from None
+        raise UserError(f"{path}: not a benchmark ({files.one_line(error)}); `{target}` again") from None
 
 
 def block(root: Path) -> str:
     """Every benchmark that was run, under the command that measured it."""
     there = [name for name in FORMS if (root / "bench" / f"{name}.json").exists()]
-    parts = [f"`{TARGETS[name]}` printed:\n\n{text(root, name)}" for name in there]
+    parts = [f"`{FORMS[name][1]}` printed:\n\n{text(root, name)}" for name in there]
     return "\n".join(parts) or "No benchmark was run yet.\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paper_tables.paper import Paper
-from paper_tables.results.reader import Results, Seed
+from paper_tables.results.reader import Results, RunResult
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,6 @@ class Evidence:
     paper: Paper
     results: Results
 
-    def trainings(self, run: str) -> list[Seed]:
+    def trainings(self, run: str) -> list[RunResult]:
         """The finished seeds of a run; empty where it was not trained, or is no run of ours."""
-        return self.results.seeds.get(run, [])
+        return self.results.runs.get(run, [])

@@ -20,7 +20,7 @@ Evaluations = dict[
 
 
 @dataclass(frozen=True)
-class Seed:
+class RunResult:
     """One finished training: result.json with whatever stands beside it."""
 
     run: str
@@ -61,23 +61,23 @@ class Seed:
 
 @dataclass
 class Results:
-    """Everything under one profile: finished seeds per run, trainings on their way, files left out and why.
+    """Everything under one profile: finished trainings of each run, unfinished trainings, files left out and why.
 
     `ensembles` and `published` (weights by others) are the profile's too; `architectures` (counted) belong to none.
     """
 
     profile: str
-    seeds: dict[str, list[Seed]] = field(default_factory=dict)
+    runs: dict[str, list[RunResult]] = field(default_factory=dict)
     unfinished: dict[str, int] = field(default_factory=dict)  # run -> last iteration seen
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)  # run -> why its seeds are no sample of one training
+    refused: dict[str, str] = field(default_factory=dict)  # run -> why its seeds give no number
     ensembles: dict[str, Evaluations] = field(default_factory=dict)
     published: dict[str, Evaluations] = field(default_factory=dict)
     architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
-    def all_seeds(self) -> list[Seed]:
-        return [seed for seeds in self.seeds.values() for seed in seeds]
+    def all_runs(self) -> list[RunResult]:
+        return [training for trainings in self.runs.values() for training in trainings]
 
     def attempt(self, path: Path, where: str, reader: Callable[[Path], Any]) -> Any:
         """The content of a file, None where it is missing or unusable (the latter is noted)."""
@@ -107,21 +107,21 @@ def read(root: Path, profile: str) -> Results:
 
 
 def _refuse_unlike(results: Results) -> None:
-    """A run whose seeds are of several recipes or data has no number: which of them was meant, no rule can know."""
-    origins: dict[str, Callable[[Seed], str]] = {
-        "recipes": lambda seed: str(seed.provenance.get("recipe_hash", "")),
-        "data": lambda seed: seed.provenance["data"]["fingerprint"].removeprefix("sha256:"),
+    """Takes out each run whose seeds have different recipes or data: no rule can tell which of them was meant."""
+    origins: dict[str, Callable[[RunResult], str]] = {
+        "recipes": lambda training: str(training.provenance.get("recipe_hash", "")),
+        "data": lambda training: training.provenance["data"]["fingerprint"].removeprefix("sha256:"),
     }
-    for run, seeds in list(results.seeds.items()):
+    for run, trainings in list(results.runs.items()):
         for what, origin in origins.items():
             found: dict[str, list[str]] = {}
-            for seed in seeds:
-                found.setdefault(origin(seed), []).append(str(seed.seed))
+            for training in trainings:
+                found.setdefault(origin(training), []).append(str(training.seed))
             if len(found) > 1:
                 which = ", ".join(f"{', '.join(numbers)} ({name[:12]})" for name, numbers in found.items())
                 results.refused[run] = f"seeds of different {what}"
                 results.skipped.append((run, f"seeds of different {what}: {which}; move away what does not belong"))
-                del results.seeds[run]
+                del results.runs[run]
                 break
 
 
@@ -174,5 +174,5 @@ def _read_seed(folder: Path, results: Results) -> None:
         return
     reader = partial(files.evaluation, weights=result.get("weights_sha256"))
     evaluations = _evaluations(folder, where, results, reader)
-    entry = Seed(run, seed, result, curve, attempt("responses.csv", files.responses), evaluations)
-    results.seeds.setdefault(run, []).append(entry)
+    entry = RunResult(run, seed, result, curve, attempt("responses.csv", files.responses), evaluations)
+    results.runs.setdefault(run, []).append(entry)

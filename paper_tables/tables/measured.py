@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Seed, fingerprint_of
+from paper_tables.results.reader import RunResult, fingerprint_of
 from paper_tables.tables.counted import counted_table
 from paper_tables.tables.published import PAPER_ONLY, beside
 from paper_tables.tables.readings import reading_table
@@ -24,34 +24,35 @@ def artefact_table(artefact: Artefact, evidence: Evidence) -> Table | None:
     if table:
         table = replace(table, notes=[*table.notes, *tested_again(artefact, evidence)])
     runs = dict.fromkeys([*artefact.named_runs(), *(cell.run for cell in artefact.cells())])
-    seeds = [seed for run in runs for seed in evidence.trainings(run)]
-    conditions = conditions_of(seeds, evidence.paper, how_tested_in(artefact, evidence))
-    return replace(table, conditions=str(conditions)) if table and seeds else table
+    trainings = [training for run in runs for training in evidence.trainings(run)]
+    conditions = conditions_of(trainings, evidence.paper, how_tested_in(artefact, evidence))
+    return replace(table, conditions=str(conditions)) if table and trainings else table
 
 
 def tested_again(artefact: Artefact, evidence: Evidence) -> list[str]:
-    """What came out where the cells of ours were tested otherwise too: a note for each other way."""
-    notes: dict[str, dict[str, list[str]]] = {}  # what is different -> number -> before and after, of each seed
+    """A note for each other kind of test that our cells have results of, with the numbers before and after."""
+    notes: dict[str, dict[str, list[str]]] = {}  # what differs -> cell -> before and after, a text for each seed
     for cell in dict.fromkeys(cell for cell in artefact.cells() if cell.metric in AGAIN):
         label = cell.label + (" top-5" if cell.metric == "top5_error" else "")
-        for seed in evidence.trainings(cell.run):
-            for different, after in _others(cell, seed, evidence.paper):
-                before = seed.value(cell.metric, cell.protocol)
+        for training in evidence.trainings(cell.run):
+            for different, after in _others(cell, training, evidence.paper):
+                before = training.value(cell.metric, cell.protocol)
                 notes.setdefault(different, {}).setdefault(label, []).append(f"{before:.2f} → {after:.2f}")
     numbers = {
-        way: "; ".join(f"{label} {', '.join(both)}" for label, both in found.items()) for way, found in notes.items()
+        variant: "; ".join(f"{label} {', '.join(both)}" for label, both in found.items())
+        for variant, found in notes.items()
     }
-    return [f"Tested otherwise ({way}): {text}." for way, text in numbers.items()]
+    return [f"Tested otherwise ({variant}): {text}." for variant, text in numbers.items()]
 
 
-def _others(cell: Cell, seed: Seed, paper: Paper) -> Iterator[tuple[str, float]]:
-    """The same number by tests under other conditions than that of the cell: what is different, and what came out."""
-    shown = tested_by(seed, paper, cell.metric, cell.protocol)
-    for name, evaluation in seed.evaluations.items():
+def _others(cell: Cell, training: RunResult, paper: Paper) -> Iterator[tuple[str, float]]:
+    """(what differs, number) of each test of the same protocol under other conditions than the cell's."""
+    shown = tested_by(training, paper, cell.metric, cell.protocol)
+    for name, evaluation in training.evaluations.items():
         after = evaluation.get(AGAIN[cell.metric])
         if shown is None or after is None or name.partition("+")[0] != shown.protocol:
             continue
-        if different := of_evaluation(evaluation, fingerprint_of(seed.provenance)).beside(shown):
+        if different := of_evaluation(evaluation, fingerprint_of(training.provenance)).beside(shown):
             yield different, float(after)
 
 
@@ -128,7 +129,7 @@ def _detailed_row(cells: list[str | Cell], artefact: Artefact, evidence: Evidenc
 
 
 def verdict_text(judgement: Judgement) -> str:
-    """The verdict with what it was held against, the tolerance or a bound; or that it was not held against anything."""
+    """The verdict with the tolerance or bound that it was compared with."""
     if not judgement.decided:
         return judgement.verdict
     if judgement.cell.bound:

@@ -1,4 +1,4 @@
-"""What stands in Tables 3 to 5 beside the trainings: published weights in a column of their own, ensembles in rows."""
+"""Beside our trainings: published weights in columns of their own, ensembles in rows."""
 
 from __future__ import annotations
 
@@ -65,15 +65,16 @@ def _unlike(value: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 def tests_in_words(evaluations: dict[str, dict[str, Any]]) -> str:
     """How they were tested, by name where that differs."""
-    words = {name: str(of_evaluation(value)) for name, value in evaluations.items()}
-    if len(set(words.values())) == 1:
-        return f"Tested by {next(iter(words.values()))}."
-    return f"Tested by {'; '.join(f'{text} ({name})' for name, text in words.items())}."
+    return f"Tested by {_by_name({name: str(of_evaluation(value)) for name, value in evaluations.items()})}."
 
 
 def images_of(evaluations: dict[str, dict[str, Any]], wanted: dict[str, Any]) -> str:
     """Which images stand behind evaluations, by name where they differ; and whether they are the paper's."""
-    words = {name: _images(value, wanted) for name, value in evaluations.items()}
+    return _by_name({name: _images(value, wanted) for name, value in evaluations.items()})
+
+
+def _by_name(words: dict[str, str]) -> str:
+    """The words once where all agree, else each with its name."""
     if len(set(words.values())) == 1:
         return next(iter(words.values()))
     return "; ".join(f"{text} ({name})" for name, text in words.items())
@@ -81,7 +82,7 @@ def images_of(evaluations: dict[str, dict[str, Any]], wanted: dict[str, Any]) ->
 
 def _images(value: dict[str, Any], wanted: dict[str, Any]) -> str:
     text = f"{value['n']:,} images, {' '.join(str(_data(value).get('description', 'unknown data')).split())}"
-    return text if is_official(value, wanted) else f"{text}: not ImageNet's validation set"
+    return text if is_official(value, wanted) else f"{text}: not the paper's test images"
 
 
 def is_official(value: dict[str, Any], wanted: dict[str, Any]) -> bool:

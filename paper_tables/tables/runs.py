@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Seed
+from paper_tables.results.reader import RunResult
 from paper_tables.tables.measured import verdict_text
 from paper_tables.tables.table import Table
 from paper_tables.verdicts.cells import judge, ours_text
@@ -34,25 +34,27 @@ def paper_table(run: str, evidence: Evidence) -> Table | None:
 
 def errors_table(run: str, evidence: Evidence) -> Table:
     """One row a seed: the errors of its last iterate, and of each protocol it was tested by."""
-    seeds, paper = evidence.trainings(run), evidence.paper
-    kept = [name for name in paper.metrics if any(name in seed.result["metrics"] for seed in seeds)]
-    protocols = sorted({protocol for seed in seeds for protocol in seed.evaluations})
+    trainings, paper = evidence.trainings(run), evidence.paper
+    kept = [name for name in paper.metrics if any(name in training.result["metrics"] for training in trainings)]
+    protocols = sorted({protocol for training in trainings for protocol in training.evaluations})
     tested = [(protocol, name) for protocol in protocols for name in TESTED]
-    tested = [(p, name) for p, name in tested if any(seed.value(name, p) is not None for seed in seeds)]
+    tested = [(p, name) for p, name in tested if any(training.value(name, p) is not None for training in trainings)]
     columns = ["seed", "iterations", *(f"{paper.metrics[name].label} (%)" for name in kept)]
-    columns += [f"{paper.metrics[name].label} (%), {named(protocol, seeds)}" for protocol, name in tested]
+    columns += [f"{paper.metrics[name].label} (%), {named(protocol, trainings)}" for protocol, name in tested]
     rows: list[list[str] | str] = []
-    for seed in seeds:
-        values = [seed.value(name) for name in kept] + [seed.value(name, protocol) for protocol, name in tested]
+    for training in trainings:
+        values = [training.value(name) for name in kept] + [training.value(name, protocol) for protocol, name in tested]
         cells = ["" if value is None else f"{value:.2f}" for value in values]
-        rows.append([str(seed.seed), f"{seed.result['iterations']:,}", *cells])
+        rows.append([str(training.seed), f"{training.result['iterations']:,}", *cells])
     return Table(f"{run}-errors", f"{paper.label(run)}: errors of each training", columns, rows)
 
 
-def named(name: str, seeds: list[Seed]) -> str:
+def named(name: str, trainings: list[RunResult]) -> str:
     """An evaluation in words: its protocol, and in what it deviates from the configured test."""
     deviations = [
-        words for seed in seeds if name in seed.evaluations and (words := deviations_of(seed.evaluations[name]))
+        words
+        for training in trainings
+        if name in training.evaluations and (words := deviations_of(training.evaluations[name]))
     ]
     return f"{name.partition('+')[0]} ({deviations[0]})" if deviations else name
 
@@ -70,16 +72,16 @@ def word(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def config_of(seeds: list[Seed]) -> dict[str, str]:
+def config_of(trainings: list[RunResult]) -> dict[str, str]:
     """The resolved configuration, flat; where the seeds differ, each value once (never the seed itself)."""
-    every = [flat(config) for seed in seeds if isinstance(config := seed.provenance.get("config"), dict)]
+    every = [flat(config) for training in trainings if isinstance(config := training.provenance.get("config"), dict)]
     keys = dict.fromkeys(key for config in every for key in config if key != "train.seed")
     return {key: " | ".join(dict.fromkeys(config.get(key, "-") for config in every)) for key in keys}
 
 
 def config_table(run: str, evidence: Evidence) -> Table:
     """The resolved configuration: one column where all trainings agree, else one for each."""
-    found = {f"seed {seed.seed}": config_of([seed]) for seed in evidence.trainings(run)}
+    found = {f"seed {training.seed}": config_of([training]) for training in evidence.trainings(run)}
     if len({tuple(config.items()) for config in found.values()}) == 1:
         found = {"value": next(iter(found.values()))}
     keys = dict.fromkeys(key for config in found.values() for key in config)
@@ -87,15 +89,15 @@ def config_table(run: str, evidence: Evidence) -> Table:
     return Table(f"{run}-config", f"{evidence.paper.label(run)}: resolved configuration", ["key", *found], rows)
 
 
-def provenance_of(seed: Seed) -> dict[str, str]:
+def provenance_of(training: RunResult) -> dict[str, str]:
     """Where a number comes from, in the order in which it is read."""
-    p, data = seed.provenance, seed.provenance["data"]
+    p, data = training.provenance, training.provenance["data"]
     versions = p.get("versions") if isinstance(p.get("versions"), dict) else {}
     hours = p.get("hours")
     return {
-        "run": seed.run,
-        "seed": str(seed.seed),
-        "iterations": f"{seed.result['iterations']:,}",
+        "run": training.run,
+        "seed": str(training.seed),
+        "iterations": f"{training.result['iterations']:,}",
         "data": str(data.get("description", data.get("source", ""))),
         "fingerprint": data["fingerprint"].removeprefix("sha256:")[:12],
         "precision": p["precision"],
@@ -113,11 +115,11 @@ def provenance_of(seed: Seed) -> dict[str, str]:
 
 def provenance_table(run: str, evidence: Evidence) -> Table:
     """Provenance, a column for each seed."""
-    merged, seeds = [], evidence.trainings(run)
-    for seed in seeds:
-        column = {k: v for k, v in provenance_of(seed).items() if k not in ("run", "seed", "command")}
-        column |= {key: str(seed.provenance.get(key, "")) for key in ("start", "end")}
-        merged.append(column | {"weights (SHA-256)": str(seed.result.get("weights_sha256", ""))[:12]})
+    merged, trainings = [], evidence.trainings(run)
+    for training in trainings:
+        column = {k: v for k, v in provenance_of(training).items() if k not in ("run", "seed", "command")}
+        column |= {key: str(training.provenance.get(key, "")) for key in ("start", "end")}
+        merged.append(column | {"weights (SHA-256)": str(training.result.get("weights_sha256", ""))[:12]})
     rows: list[list[str] | str] = [[key, *(column[key] for column in merged)] for key in merged[0]]
-    columns = ["", *(f"seed {seed.seed}" for seed in seeds)]
+    columns = ["", *(f"seed {training.seed}" for training in trainings)]
     return Table(f"{run}-provenance", f"{evidence.paper.label(run)}: provenance", columns, rows)

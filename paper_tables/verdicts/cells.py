@@ -1,4 +1,4 @@
-"""Joins the paper's cells with the results: mean and std over seeds, under which conditions, how far from the paper."""
+"""Our numbers beside the paper's cells: mean and std over seeds, under which conditions, how far from the paper."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Seed
+from paper_tables.results.reader import RunResult
 from paper_tables.verdicts import rules
 from paper_tables.verdicts.tested import FP32, Testing, how_tested
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What lay behind a number: each field holds every value met, in order, so that a mixture shows."""
+    """What a number was measured under. Each field lists the distinct values of its trainings: two mean a mixture."""
 
     data: tuple[str, ...]
     fingerprints: tuple[str, ...]
@@ -25,14 +25,14 @@ class Conditions:
     budgets: tuple[tuple[int, int], ...]  # (iterations, iterations of the paper)
     batches: tuple[tuple[int, int], ...]  # (images per iteration, the same in the paper)
     precisions: tuple[str, ...]
-    normalised: tuple[int, ...] = ()  # images that batch normalisation sees together: 128 on one device, 64 on two
+    normalised: tuple[int, ...] = ()  # images per batch-normalisation group: 128 on one device, 64 on two
     machines: tuple[tuple[str, tuple[str, ...]], ...] = ()  # device, versions, commit, processes -> every value met
-    dirty: bool = False  # trained by code that no commit holds
+    dirty: bool = False  # uncommitted changes
     testing: Testing = Testing()
 
     @property
     def mixed(self) -> list[str]:
-        """Names of what differs between the trainings behind one number, and forbids to compare it."""
+        """What differs between the trainings behind one number; such a number is not compared with the paper's."""
         named = {
             "data": self.fingerprints,
             "iterations": tuple(done / full for done, full in self.budgets),
@@ -45,13 +45,13 @@ class Conditions:
 
     @property
     def notes(self) -> list[str]:
-        """What else differs, in words: another device, version or commit makes no other experiment, but is said."""
+        """Differences in device, version or commit: reported, but the number is still compared."""
         differ = [f"mixed {name}: {' and '.join(values)}" for name, values in self.machines if len(values) > 1]
         return differ + (["dirty commit"] if self.dirty else [])
 
     @property
     def remarks(self) -> str:
-        """Everything that differs, as it stands in brackets behind a number."""
+        """All differences, as printed in brackets after a number."""
         mixed = [f"mixed {', '.join(self.mixed)}"] if self.mixed else []
         return ", ".join([*mixed, *self.notes])
 
@@ -103,7 +103,7 @@ class Measured:
 
     @property
     def std(self) -> float:
-        """Sample standard deviation; 0 for a single seed, of which nothing is known."""
+        """Sample standard deviation; 0 for a single seed, where it is unknown."""
         return stdev(self.values) if self.n > 1 else 0.0
 
     def text(self, cell: Cell | None = None) -> str:
@@ -131,7 +131,7 @@ class Judgement:
 
     @property
     def decided(self) -> bool:
-        """Was it held against the paper's?"""
+        """Was it compared with the paper's number?"""
         return self.verdict in ("within", "outside", "holds", "fails", "undecided")
 
     @property
@@ -142,52 +142,52 @@ class Judgement:
 
     @property
     def difference_text(self) -> str:
-        """Ours minus the paper's; nothing where it was not held against the paper's, or the paper gives a bound."""
+        """Ours minus the paper's; empty where the two are not compared, or the paper gives only a bound."""
         return f"{self.difference:+.2f}" if self.decided and not self.cell.bound else ""
 
 
-def conditions_of(seeds: Iterable[Seed], paper: Paper, testing: Testing = Testing()) -> Conditions:  # noqa: B008
+def conditions_of(trainings: Iterable[RunResult], paper: Paper, testing: Testing = Testing()) -> Conditions:  # noqa: B008
     """`testing`: how the numbers in question were tested, where they come from tests."""
-    seeds = list(seeds)
-    data = [seed.provenance["data"] for seed in seeds]
+    trainings = list(trainings)
+    data = [training.provenance["data"] for training in trainings]
     return Conditions(
         data=_distinct(" ".join(str(d.get("description", d.get("source", "unknown data"))).split()) for d in data),
         fingerprints=_distinct(d["fingerprint"] for d in data),
         official=bool(data) and all(d.get("official") is True for d in data),
-        budgets=_distinct((int(s.result["iterations"]), paper.length(s.run)) for s in seeds),
-        batches=_distinct((_batch(s, paper), paper.recipe(s.run).batch_size) for s in seeds),
-        precisions=_distinct(s.provenance["precision"] for s in seeds),
-        normalised=_distinct(images for s in seeds for images in _normalised(s, paper)),
-        machines=_machines(seeds),
-        dirty=any(start.get("dirty") is True for s in seeds for start in _starts(s)),
+        budgets=_distinct((int(s.result["iterations"]), paper.length(s.run)) for s in trainings),
+        batches=_distinct((_batch(s, paper), paper.recipe(s.run).batch_size) for s in trainings),
+        precisions=_distinct(s.provenance["precision"] for s in trainings),
+        normalised=_distinct(images for s in trainings for images in _normalised(s, paper)),
+        machines=_machines(trainings),
+        dirty=any(start.get("dirty") is True for s in trainings for start in _starts(s)),
         testing=testing,
     )
 
 
-def conditions_for(seeds: list[Seed], paper: Paper, metric: str, protocol: str | None = None) -> Conditions:
+def conditions_for(trainings: list[RunResult], paper: Paper, metric: str, protocol: str | None = None) -> Conditions:
     """What lies behind the number `metric` of these trainings."""
-    return conditions_of(seeds, paper, how_tested(seeds, paper, metric, protocol))
+    return conditions_of(trainings, paper, how_tested(trainings, paper, metric, protocol))
 
 
-def _starts(seed: Seed) -> list[dict[str, Any]]:
-    """Where the training ran: each of its starts, if they were recorded, and what its provenance says of the last."""
-    return [*seed.provenance.get("starts", []), seed.provenance]
+def _starts(training: RunResult) -> list[dict[str, Any]]:
+    """The recorded starts of a training, then its provenance, which describes the last one."""
+    return [*training.provenance.get("starts", []), training.provenance]
 
 
-def _normalised(seed: Seed, paper: Paper) -> list[int]:
-    """Images that batch normalisation took together at each start: a group, or what one of the processes held."""
-    group = seed.provenance.get("bn_group", "device")
+def _normalised(training: RunResult, paper: Paper) -> list[int]:
+    """Images per batch-normalisation group at each start: the configured group, or one process's part of the batch."""
+    group = training.provenance.get("bn_group", "device")
     if isinstance(group, int):
         return [group]
-    return [_batch(seed, paper) // int(start.get("processes", 1)) for start in _starts(seed)]
+    return [_batch(training, paper) // int(start.get("processes", 1)) for start in _starts(training)]
 
 
-def _machines(seeds: list[Seed]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _machines(trainings: list[RunResult]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Device, commit and versions of every start, and the number of processes where BN groups do not depend on it."""
     found: dict[str, dict[str, None]] = {}
-    for seed in seeds:
-        fixed = isinstance(seed.provenance.get("bn_group"), int)
-        for start in _starts(seed):
+    for training in trainings:
+        fixed = isinstance(training.provenance.get("bn_group"), int)
+        for start in _starts(training):
             versions = start.get("versions")
             facts = {"device": start.get("device"), **(versions if isinstance(versions, dict) else {})}
             facts |= {"commit": str(start.get("commit") or "")[:10]}
@@ -198,12 +198,12 @@ def _machines(seeds: list[Seed]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return tuple((name, tuple(values)) for name, values in found.items())
 
 
-def _batch(seed: Seed, paper: Paper) -> int:
+def _batch(training: RunResult, paper: Paper) -> int:
     """Images per iteration as configured; the paper's where the provenance does not say."""
     try:
-        return int(seed.provenance["config"]["train"]["batch_size"])
+        return int(training.provenance["config"]["train"]["batch_size"])
     except (KeyError, TypeError, ValueError):
-        return paper.recipe(seed.run).batch_size
+        return paper.recipe(training.run).batch_size
 
 
 def _distinct(values: Iterable) -> tuple:
@@ -211,12 +211,12 @@ def _distinct(values: Iterable) -> tuple:
 
 
 def measure(evidence: Evidence, run: str, metric: str, protocol: str | None = None) -> Measured | None:
-    """The number of a run over its finished seeds, None where nothing was measured."""
-    found = [(seed, seed.value(metric, protocol)) for seed in evidence.trainings(run)]
-    kept = [(seed, value) for seed, value in found if value is not None]
+    """The number of a run over its finished trainings, None where nothing was measured."""
+    found = [(training, training.value(metric, protocol)) for training in evidence.trainings(run)]
+    kept = [(training, value) for training, value in found if value is not None]
     if not kept:
         return None
-    conditions = conditions_for([seed for seed, _ in kept], evidence.paper, metric, protocol)
+    conditions = conditions_for([training for training, _ in kept], evidence.paper, metric, protocol)
     return Measured(tuple(value for _, value in kept), conditions)
 
 
@@ -235,15 +235,17 @@ def judge(cell: Cell, evidence: Evidence) -> Judgement:
 
 
 def tolerance_of(cell: Cell, paper: Paper) -> float:
-    """Fixed, whatever was measured: the cell's own, or the default or how well a figure could be read. Of a bound only
-    the reading: none where it is printed."""
+    """The cell's own tolerance; else the default or the uncertainty of the reading, whichever is larger.
+
+    A bound has only the uncertainty of its reading: none where it is printed. No measurement changes a tolerance.
+    """
     if cell.bound:
         return cell.pm or 0.0
     return max(paper.default_tolerance, cell.pm or 0.0) if cell.tolerance is None else cell.tolerance
 
 
 def _verdict(cell: Cell, measured: Measured, difference: float, tolerance: float) -> str:
-    """Two standard errors, ours and the paper's together, have to fit too (see papers/*.yaml)."""
+    """Difference and two standard errors (ours and the paper's) against the tolerance; see papers/*.yaml."""
     noise = 2 * rules.standard_error([(measured.std, measured.n), (cell.std or 0.0, cell.best_of or 1)])
     if cell.bound:
         beyond = difference if cell.bound == "above" else -difference
@@ -253,21 +255,21 @@ def _verdict(cell: Cell, measured: Measured, difference: float, tolerance: float
 
 
 def ours_text(judgement: Judgement, evidence: Evidence) -> str:
-    """Our number, or what stands in its place."""
+    """Our number, or why there is none."""
     if judgement.measured is not None:
         deviations = judgement.measured.conditions.testing.deviations
         marks = f" [tested otherwise: {'; '.join(deviations)}]" if deviations else ""
         return judgement.measured.text(judgement.cell) + marks
     if judgement.verdict == "refused":
         return f"refused ({evidence.results.refused[judgement.cell.run]})"
-    if judgement.cell.run in evidence.results.seeds and judgement.cell.protocol:
+    if judgement.cell.run in evidence.results.runs and judgement.cell.protocol:
         return f"not run (trained, {judgement.cell.protocol} not measured)"
     reached = evidence.results.unfinished.get(judgement.cell.run)
     return "not run" if reached is None else f"not run (unfinished, at iteration {reached:,})"
 
 
 def why_not_compared(conditions: Conditions, profile: str) -> str:
-    """Why a number cannot be held against the paper's; empty where it can."""
+    """Why a number is not compared with the paper's; empty where it is."""
     if conditions.mixed:
         return f"mixed conditions: {', '.join(conditions.mixed)}"
     if not conditions.as_paper:
@@ -277,7 +279,7 @@ def why_not_compared(conditions: Conditions, profile: str) -> str:
 
 
 def judgements(artefacts: Iterable[Artefact], evidence: Evidence) -> list[Judgement]:
-    """Every cell once: a printed value goes before a reading of the same number."""
+    """Each number once: where a table prints it and a figure shows it, the printed cell is judged."""
     artefacts = list(artefacts)
     cells: dict[tuple[str, str, str | None], Cell] = {}
     for cell in [*(c for a in artefacts for c in a.printed), *(c for a in artefacts for c in a.readings)]:

@@ -13,7 +13,7 @@ from paper_tables.results.evidence import Evidence
 from paper_tables.verdicts import rules
 from paper_tables.verdicts.cells import Conditions, Measured, conditions_for, conditions_of, measure
 
-# What a verdict is called. One that rests on a single run, on any side, has words of its own.
+# The words of a verdict; those of one that rests on a single run, on any side, say so.
 SHORT = "undecided (one run each, at a short length)"
 GOOD = ("reproduced", "reproduced in one run each", "holds here", "holds in one run each", "holds by count")
 BAD = (
@@ -25,7 +25,7 @@ OPEN = ("undecided", "undecided in one run each", SHORT)
 
 @dataclass(frozen=True)
 class Gap:
-    """A difference that should be positive (near, gain, equal: small), its standard error, the fewest runs behind."""
+    """A signed gap, positive where the claim holds (for near, gain and equal a distance); `n`: its fewest seeds."""
 
     value: float
     error: float = 0.0
@@ -34,7 +34,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a claim. `outcome`: holds | fails | undecided | not run; `word` is what the report prints."""
+    """A judged claim. `outcome`: holds | fails | undecided | not run; `word`: what the report prints."""
 
     claim: dict[str, Any]
     outcome: str
@@ -49,7 +49,7 @@ def judge_claims(evidence: Evidence) -> list[Verdict]:
 
 
 def judge_claim(claim: dict[str, Any], evidence: Evidence) -> Verdict:
-    """Applies the claim's rule. A run that is missing makes it `not run`, trainings that differ make it undecided."""
+    """Applies the claim's rule: `not run` where a run is missing, undecided where the trainings' conditions differ."""
     if claim.get("counted"):
         return judge_count(claim, evidence)
     wanted = runs_of(claim)
@@ -61,13 +61,13 @@ def judge_claim(claim: dict[str, Any], evidence: Evidence) -> Verdict:
         return without(claim, missing, evidence)
     if claim.get("partial"):
         there = {run: there[run] for pair in pairs for run in pair}
-    seeds = [seed for run in there for seed in evidence.trainings(run)]
-    conditions = conditions_for(seeds, evidence.paper, claim["metric"], claim.get("protocol"))
+    trainings = [training for run in there for training in evidence.trainings(run)]
+    conditions = conditions_for(trainings, evidence.paper, claim["metric"], claim.get("protocol"))
     return judge_numbers(claim, there, gaps_of(claim, there, pairs), conditions, evidence)
 
 
 def without(claim: dict[str, Any], missing: list[str], evidence: Evidence) -> Verdict:
-    """A claim that lacks runs: not run, or undecided where all of them were run and refused."""
+    """A claim with missing runs: not run, or undecided where all of these were refused."""
     refusals, label = evidence.results.refused, evidence.paper.label
     refused = [f"{label(run)} is refused: {refusals[run]}" for run in missing if run in refusals]
     needed = [run for run in missing if run not in refusals]
@@ -83,7 +83,7 @@ def judge_numbers(
     conditions: Conditions,
     evidence: Evidence,
 ) -> Verdict:
-    """The verdict on numbers that are all there."""
+    """The verdict where every number has been measured."""
     paper, profile = evidence.paper, evidence.results.profile
     if paper.metrics[claim["metric"]].exact:
         return judge_exactly(claim, numbers, gaps, paper, conditions)
@@ -108,14 +108,14 @@ def judge_exactly(
     paper: Paper,
     conditions: Conditions | None = None,
 ) -> Verdict:
-    """The verdict on a count: neither margin nor noise, however often it was trained."""
+    """The verdict on a count of the net itself, which needs no margin and has no noise."""
     nothing = [0.0] * len(gaps)
     outcome = decide(claim["rule"], [gap.value for gap in gaps], nothing, nothing)
     return Verdict(claim, outcome, f"{outcome} by count", words_of(claim, numbers, gaps, paper), "exact", conditions)
 
 
 def judge_count(claim: dict[str, Any], evidence: Evidence) -> Verdict:
-    """A claim about the nets themselves (architectures.json): it holds or fails whatever was trained."""
+    """A claim about the nets themselves, from architectures.json; no training is needed."""
     counted = {run: evidence.results.architectures.get(run) for run in runs_of(claim)}
     there = {
         run: Measured((float(net[claim["metric"]]),), conditions_of([], evidence.paper))
@@ -132,13 +132,13 @@ def runs_of(claim: dict[str, Any]) -> list[str]:
 
 
 def decide(rule: str, gaps: list[float], margins: list[float], noise: list[float]) -> str:
-    """holds | fails | undecided: near, gain and equal are distances, everything else is an ordering."""
+    """holds | fails | undecided. The rules near, gain and equal bound distances; the others demand an order."""
     judge = rules.distance if rule in ("near", "gain", "equal") else rules.ordering
     return judge(gaps, margins, noise)
 
 
 def word_for(outcome: str, conditions: Conditions, profile: str, single: bool) -> str:
-    """`reproduced` is said of the paper's own conditions alone, `in one run each` where a number is a single run's."""
+    """`reproduced` only under the paper's own conditions; `in one run each` where a number comes from one seed."""
     if outcome == "undecided":
         short = single and conditions.short and not conditions.mixed
         return SHORT if short else f"undecided{' in one run each' if single else ''}"
@@ -156,8 +156,11 @@ def margin_of(claim: dict[str, Any], profile: str, paper: Paper) -> float:
 
 
 def noise_of(gap: Gap, metric: str, conditions: Conditions, paper: Paper) -> float:
-    """What chance may move a gap by: two standard errors; of single runs at a short length, whose spread nothing tells,
-    a fixed margin in points (in any other unit there is none, and nothing is decided)."""
+    """How far chance may move a gap: two standard errors.
+
+    Single runs at a short length have no standard error: they get the paper file's single_run_margin, which is in
+    points. A metric in another unit has no such margin, so nothing is decided about it.
+    """
     if gap.n > 1 or not conditions.short:
         return 2 * gap.error
     return max(2 * gap.error, paper.single_run_margin if paper.metrics[metric].unit else math.inf)
@@ -166,24 +169,25 @@ def noise_of(gap: Gap, metric: str, conditions: Conditions, paper: Paper) -> flo
 def rule_words(paper: Paper) -> str:
     """How claims are judged, for a reader of the report."""
     return (
-        "An ordering holds where every difference reaches the larger of its fixed margin "
+        "An ordering holds where every difference is at least the larger of its fixed margin "
         f"({paper.default_tolerance:g} points unless a claim has its own) and two standard errors of the "
-        "difference (SE, the root of the sum of s²/n), fails where one is as far on the wrong side, and is undecided "
-        "in between. Numbers are similar where difference and two SE together lie within the margin. A single run has "
-        'no standard error: a verdict that rests on one says "in one run each" and is weaker than one on several '
-        f"seeds. Below the paper's length deep nets are chaotic, and single runs decide nothing that lies closer than "
+        "difference (SE, the root of the sum of s²/n), fails where one is as large with the wrong sign, and is "
+        "undecided in between. Numbers are similar where the difference plus two SE is within the margin. A single run "
+        'has no standard error: a verdict based on one says "in one run each" and is weaker than one based on several '
+        f"seeds. Below the paper's length deep nets are chaotic, and single runs decide no difference smaller than "
         f"{paper.single_run_margin:g} points."
     )
 
 
 def gaps_of(claim: dict[str, Any], numbers: dict[str, Measured], pairs: list[list[str]]) -> list[Gap]:
-    """The rule's differences, each positive where the sentence is true (for near and equal: a distance)."""
+    """The rule's gaps, each positive where the claim holds (for near and equal: a distance)."""
     rule, runs = claim["rule"], claim.get("of", [])
-    if rule in ("ascending", "lowest"):
-        order = list(pairwise(runs)) if rule == "ascending" else [(runs[0], other) for other in runs[1:]]
-        return [_between(numbers[low], numbers[high]) for low, high in order]
-    if rule in ("less", "near", "equal") and pairs:
-        return [_between(numbers[first], numbers[second]) for first, second in pairs]
+    if rule == "ascending":
+        pairs = [[low, high] for low, high in pairwise(runs)]
+    if rule == "lowest":
+        pairs = [[runs[0], other] for other in runs[1:]]
+    if pairs:
+        return [_gap(numbers[high].mean - numbers[low].mean, [numbers[low], numbers[high]]) for low, high in pairs]
     if rule == "gain":
         low, high = (numbers[run] for run in runs)
         return [_gap(high.mean - low.mean - target_of(claim), [low, high])]
@@ -192,10 +196,6 @@ def gaps_of(claim: dict[str, Any], numbers: dict[str, Measured], pairs: list[lis
         return [_gap((b.mean - a.mean) - (d.mean - c.mean), [a, b, c, d])]
     number, target = numbers[runs[0]], target_of(claim)
     return [_gap(target - number.mean if rule == "below" else number.mean - target, [number])]
-
-
-def _between(low: Measured, high: Measured) -> Gap:
-    return _gap(high.mean - low.mean, [low, high])
 
 
 def _gap(value: float, numbers: Iterable[Measured]) -> Gap:
@@ -208,7 +208,7 @@ def target_of(claim: dict[str, Any]) -> float:
 
 
 def words_of(claim: dict[str, Any], numbers: dict[str, Measured], gaps: list[Gap], paper: Paper) -> str:
-    """The numbers that a verdict rests on: each net once, then the differences."""
+    """The numbers behind a verdict: each net once, then the differences."""
     metric = paper.metrics[claim["metric"]]
     values = ", ".join(f"{paper.label(run)} {_with_n(number, metric)}" for run, number in numbers.items())
     if claim["rule"] == "gain":
@@ -231,7 +231,7 @@ def _unit(metric: Metric) -> str:
 
 
 def margin_words(margins: list[float], gaps: list[Gap], noise: list[float]) -> str:
-    """The fixed margin, and the noise that was put beside it."""
+    """The fixed margin and the noise, as the report prints them."""
     words, errors = [_span(margins)], [2 * gap.error for gap in gaps]
     if any(errors):
         words.append(f"2 SE {_span(errors)}")

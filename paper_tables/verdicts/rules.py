@@ -1,7 +1,7 @@
-"""When a difference of means decides something: orderings, distances, and how noise keeps both open.
+"""When a gap decides something: orderings, distances, and the noise that leaves both undecided.
 
-`noise` is what chance alone may move a difference by, in the same unit: two standard errors where there are several
-seeds. It can only turn a verdict into `undecided`, never the other way round.
+`noise` is how far chance may move a gap, in the gap's unit: two standard errors where there are several seeds. More
+noise can only turn a verdict into `undecided`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ TINY = 1e-9
 
 
 def standard_error(samples: Iterable[tuple[float, int]]) -> float:
-    """Of a sum or difference of means over independent seeds: samples are (standard deviation, n)."""
+    """Of a sum or difference of means over independent trainings: samples are (standard deviation, n)."""
     return math.sqrt(sum(std**2 / n for std, n in samples))
 
 
 def ordering(gaps: Sequence[float], margins: Sequence[float], noise: Sequence[float]) -> str:
-    """Gaps that should be positive: holds where each reaches the larger of margin and noise, fails where one lies as
-    far on the wrong side. Strict: a gap of nothing never holds, and with neither margin nor noise it fails."""
+    """holds where every gap is at least the larger of margin and noise, fails where one is as large but negative.
+
+    A gap of zero never holds, and with neither margin nor noise it fails.
+    """
     thresholds = [max(pair) for pair in zip(margins, noise, strict=True)]
     if all(gap > TINY and gap >= least - TINY for gap, least in zip(gaps, thresholds, strict=True)):
         return "holds"
@@ -28,8 +30,7 @@ def ordering(gaps: Sequence[float], margins: Sequence[float], noise: Sequence[fl
 
 
 def distance(gaps: Sequence[float], margins: Sequence[float], noise: Sequence[float]) -> str:
-    """Gaps that should be small: holds where each lies within its fixed margin even with the noise added, fails where
-    one lies beyond it even with the noise taken off."""
+    """holds where every |gap| + noise is within its margin, fails where one |gap| - noise is beyond it."""
     rows = list(zip(map(abs, gaps), margins, noise, strict=True))
     if all(gap + unsure <= margin + TINY for gap, margin, unsure in rows):
         return "holds"

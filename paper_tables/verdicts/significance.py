@@ -1,4 +1,4 @@
-"""Do two sets of seeds differ? An exact permutation test of their means, which supposes no distribution."""
+"""An exact permutation test for the means of two sets of seeds; it assumes no distribution."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from math import comb
 import numpy as np
 
 LEVEL = 0.05
-EXACT = 200_000  # so many ways to deal the values to two groups are all tried; beyond that as many drawn ones
+EXACT = 200_000  # up to so many splits into two groups all are tried, beyond that as many random ones
 TINY = 1e-9
 
 
 @dataclass(frozen=True)
 class Permutation:
-    """`p`: the share of all ways to deal the values whose means lie as far apart; `least`: the smallest possible."""
+    """`p`: the fraction of splits whose means are at least as far apart; `least`: the smallest p that n allows."""
 
     p: float
     least: float
@@ -35,22 +35,22 @@ def permutation_test(a: Sequence[float], b: Sequence[float]) -> Permutation | No
     if min(len(a), len(b)) < 2:
         return None
     pooled, size = np.array([*a, *b], dtype=np.float64), len(a)
-    ways = comb(len(pooled), size)
-    exact = ways <= EXACT
+    splits = comb(len(pooled), size)
+    exact = splits <= EXACT
     chosen = _all(len(pooled), size) if exact else _drawn(len(pooled), size)
     sums = pooled[chosen].sum(axis=1)
     gaps = np.abs(sums / size - (pooled.sum() - sums) / len(b))
     seen = abs(np.mean(a) - np.mean(b))
     count = int((gaps >= seen - TINY).sum())
-    p = count / ways if exact else (count + 1) / (len(chosen) + 1)
-    return Permutation(float(p), (2 if len(a) == len(b) else 1) / ways, exact)
+    p = count / splits if exact else (count + 1) / (len(chosen) + 1)
+    return Permutation(float(p), (2 if len(a) == len(b) else 1) / splits, exact)
 
 
 def _all(n: int, size: int) -> np.ndarray:
-    """Every choice of `size` of n places, one a row."""
+    """Every choice of `size` of n indices, one a row."""
     return np.array(list(combinations(range(n), size)))
 
 
 def _drawn(n: int, size: int) -> np.ndarray:
-    """EXACT choices drawn with a fixed seed, so that a page stays the same."""
+    """EXACT random choices, from a fixed seed so that the page stays the same."""
     return np.argsort(np.random.default_rng(0).random((EXACT, n)), axis=1)[:, :size]

@@ -1,4 +1,4 @@
-"""The conditions that a test error holds under, and whether they are those of the paper's protocol."""
+"""How a test error was measured (sides, precision, BN statistics, images), and whether as the paper's protocol says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from paper_tables.paper import Artefact, Paper
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Seed, fingerprint_of
+from paper_tables.results.reader import RunResult, fingerprint_of
 
 FP32 = ("fp32", "32", "32-true")
 UNSAID = "not said"
@@ -29,7 +29,7 @@ class Tested:
 
     @property
     def parts(self) -> dict[str, str]:
-        """Each condition in words; nothing of moving averages, nor of images that are those of the training."""
+        """Each condition in words; moving averages and the training's own test images are the rule and stay unsaid."""
         found = {"sides": _sides(self.sides), "precision": self.precision or f"precision {UNSAID}"}
         found |= {"n": f"{self.n:,} images" if self.n else f"n {UNSAID}"}
         found |= {"images": ""} if self.same_images else {"images": "other images than the training's"}
@@ -39,13 +39,13 @@ class Tested:
         return f"{self.protocol}: {', '.join(part for part in self.parts.values() if part)}"
 
     def beside(self, other: Tested) -> str:
-        """What is different here from another test, in words; empty where nothing is."""
+        """In what this test differs from another, in words; empty where it does not."""
         mine, theirs = self.parts, other.parts
         words = mine if mine["bn_statistics"] else mine | {"bn_statistics": MOVING}
         return ", ".join(words[key] for key in mine if mine[key] != theirs[key] and words[key])
 
     def unlike(self, wanted: dict[str, Any]) -> dict[str, str]:
-        """What is not as the paper tests (`protocols` of the paper), in words. The paper leaves BN statistics open."""
+        """In what it differs from the paper's protocol `wanted`, in words. The paper leaves BN statistics open."""
         if not wanted:
             return {"protocol": f"{self.protocol} is no protocol of the paper"}
         sides = tuple(int(side) for side in wanted["sides"])
@@ -88,7 +88,7 @@ def of_evaluation(found: dict[str, Any], trained: str | None = None) -> Tested:
 
 
 def deviations_of(found: dict[str, Any]) -> str:
-    """What an evaluation says of itself: in what it is not the test that its run's configuration asks for."""
+    """In what an evaluation deviates from its run's configuration, as its file says."""
     given = found.get("deviations") or {}
     statistics = given.get("bn_statistics")
     words = [_sides(tuple(given["sides"]))] if "sides" in given else []
@@ -97,34 +97,34 @@ def deviations_of(found: dict[str, Any]) -> str:
     return ", ".join(words + (["other images"] if "fingerprint" in given else []))
 
 
-def _configured(seed: Seed) -> dict[str, Any]:
+def _configured(training: RunResult) -> dict[str, Any]:
     """eval.* of the configuration that a training records; empty where it does not."""
-    config = seed.provenance.get("config")
+    config = training.provenance.get("config")
     found = config.get("eval") if isinstance(config, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def _precision(seed: Seed, otherwise: str) -> str:
-    """What the test errors in result.json were computed in; where it does not say, what was configured."""
-    return str(seed.provenance.get("test_precision", _configured(seed).get("precision", otherwise)))
+def _precision(training: RunResult, otherwise: str) -> str:
+    """The precision of the test errors in result.json; where it is not recorded, the configured one."""
+    return str(training.provenance.get("test_precision", _configured(training).get("precision", otherwise)))
 
 
-def of_training(seed: Seed, wanted: dict[str, Any]) -> Tested:
-    """The conditions of the errors in result.json; what it does not say of them is taken to be as the paper's."""
-    given = _configured(seed)
+def of_training(training: RunResult, wanted: dict[str, Any]) -> Tested:
+    """The conditions of the errors in result.json; what is not recorded is taken to be the paper's."""
+    given = _configured(training)
     return Tested(
         protocol="single",
         sides=tuple(int(side) for side in wanted["sides"]),  # those of data.*, which are part of the recipe
-        precision=_precision(seed, wanted["precision"]),
+        precision=_precision(training, wanted["precision"]),
         bn_statistics=given.get("bn_statistics", "moving"),
-        n=int(seed.result.get("n_test") or wanted["n"]),
+        n=int(training.result.get("n_test") or wanted["n"]),
     )
 
 
-def words_of_training(seed: Seed) -> str:
-    """Where a training's test errors were measured otherwise than it computed; empty where they were not."""
-    given, trained = _configured(seed), seed.provenance["precision"]
-    precision = _precision(seed, trained)
+def words_of_training(training: RunResult) -> str:
+    """How a training was tested, where that differs from how it was trained; else empty."""
+    given, trained = _configured(training), training.provenance["precision"]
+    precision = _precision(training, trained)
     words = [f"in {precision}"] if precision != trained else []
     words += [f"with {_bn(given['bn_statistics'])}"] if _bn(given.get("bn_statistics")) else []
     return f"tested {' '.join(words)}" if words else ""
@@ -132,7 +132,7 @@ def words_of_training(seed: Seed) -> str:
 
 @dataclass(frozen=True)
 class Testing:
-    """The tests behind one or several numbers, and what is said of them, each once."""
+    """The tests behind one or several numbers, and the remarks on them, without repeats."""
 
     tests: tuple[Tested, ...] = ()
     words: tuple[str, ...] = ()
@@ -148,25 +148,25 @@ class Testing:
         )
 
 
-def how_tested(seeds: Iterable[Seed], paper: Paper, metric: str, protocol: str | None = None) -> Testing:
+def how_tested(trainings: Iterable[RunResult], paper: Paper, metric: str, protocol: str | None = None) -> Testing:
     """How the number `metric` of these trainings was tested; nothing for one that comes from no test."""
     found = Testing()
-    for seed in seeds if paper.metrics[metric].split == "test" else ():
-        tested = tested_by(seed, paper, metric, protocol)
+    for training in trainings if paper.metrics[metric].split == "test" else ():
+        tested = tested_by(training, paper, metric, protocol)
         if tested is not None:
-            words = str(tested) if protocol else words_of_training(seed)
-            unlike = tested.unlike(paper.protocol(seed.run, tested.protocol))
+            words = str(tested) if protocol else words_of_training(training)
+            unlike = tested.unlike(paper.protocol(training.run, tested.protocol))
             deviations = (tested.deviations,) if tested.deviations else ()
             found |= Testing((tested,), (words,) if words else (), tuple(unlike.items()), deviations)
     return found
 
 
-def tested_by(seed: Seed, paper: Paper, metric: str, protocol: str | None) -> Tested | None:
+def tested_by(training: RunResult, paper: Paper, metric: str, protocol: str | None) -> Tested | None:
     """The test that a number of one training comes from; None where it has no such number."""
     if protocol is None:
-        return of_training(seed, paper.protocol(seed.run, "single"))
-    found = seed.evaluation(protocol)
-    return None if not found or found.get(metric) is None else of_evaluation(found, fingerprint_of(seed.provenance))
+        return of_training(training, paper.protocol(training.run, "single"))
+    found = training.evaluation(protocol)
+    return None if not found or found.get(metric) is None else of_evaluation(found, fingerprint_of(training.provenance))
 
 
 def how_tested_in(artefact: Artefact, evidence: Evidence) -> Testing:

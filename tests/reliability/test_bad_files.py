@@ -231,7 +231,7 @@ def test_any_result_file_is_read_or_skipped_with_a_reason(tmp_path: Path, values
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_text(json.dumps(RESULT | values))
     found = reader.read(tmp_path, "smoke")
-    assert len(found.skipped) + len(found.all_seeds) == 1
+    assert len(found.skipped) + len(found.all_runs) == 1
     assert all("\n" not in reason for _, reason in found.skipped)
 
 
@@ -245,7 +245,7 @@ def test_any_bytes_as_a_result_file_stop_nothing(tmp_path: Path, name: str, cont
     (folder / "result.json").write_text(json.dumps(RESULT | {"metrics": {"test_error": 9.0}}))
     (folder / name).write_bytes(content)
     found = reader.read(tmp_path, "smoke")
-    assert len(found.all_seeds) <= 1
+    assert len(found.all_runs) <= 1
     assert all(reason and "\n" not in reason for _, reason in found.skipped)
 
 

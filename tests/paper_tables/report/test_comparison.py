@@ -12,7 +12,7 @@ from paper_tables.__main__ import main
 from paper_tables.report import comparison
 from paper_tables.report.comparison import points_in_common
 from paper_tables.results import reader
-from paper_tables.results.reader import Results, Seed
+from paper_tables.results.reader import Results, RunResult
 from tests.helpers.evidence import PAPER, evidence
 from tests.helpers.fake_results import write_run
 
@@ -37,7 +37,7 @@ def test_compare_joins_the_points_that_two_curves_share(tmp_path: Path) -> None:
     for iterations in ([40, 80, 120], [80, 120]):
         curve = pd.DataFrame({"iteration": iterations, "train_error": 50.0, "test_error": 60.0})
         curve["train_error"] += len(iterations)
-        seeds.append(Seed("cifar10-plain-20", 0, {"provenance": {"precision": "fp32"}}, curve))
+        seeds.append(RunResult("cifar10-plain-20", 0, {"provenance": {"precision": "fp32"}}, curve))
     a, b = (Results(name, {"cifar10-plain-20": [seed]}) for name, seed in zip("ab", seeds, strict=True))
     rows = list(points_in_common(a, b).body())
     assert rows == [

@@ -52,7 +52,7 @@ def test_headline_names_data_and_budget_outside_the_paper(full: Path, capsys: py
     assert main(["headline", "--profile", "demo", "--results", str(full)]) == 0
     text = capsys.readouterr().out
     assert "embedded synthetic images · iterations: 300 of 64,000 · bf16" in text
-    assert "no number here is held against the paper's" in text
+    assert "no number here is compared with the paper's" in text
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/performance.md", "docs/reliability.md"])

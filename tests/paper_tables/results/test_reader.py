@@ -38,7 +38,7 @@ def test_files_that_cannot_be_trusted_are_listed_and_never_stop(tmp_path: Path, 
         (folder / "result.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     (tmp_path / "paper" / "cifar10-plain-20" / "seed-x").mkdir()
     found = evidence(tmp_path, "paper")
-    assert list(found.results.seeds) == ["cifar10-plain-20"]
+    assert list(found.results.runs) == ["cifar10-plain-20"]
     assert {path.split("/")[0] for path, _ in found.results.skipped} == {*broken, "cifar10-plain-20"}
     assert all(reason and "\n" not in reason and str(tmp_path) not in reason for _, reason in found.results.skipped)
     code = main(["render", "fig1", "--results", str(tmp_path), "--report", str(tmp_path / "report")])
@@ -64,7 +64,7 @@ def test_a_bad_curve_is_skipped_and_its_result_kept(text: str, tmp_path: Path) -
     folder = write_run(tmp_path, "paper", "cifar10-plain-20", test=9.5)
     (folder / "curve.csv").write_text(text)
     found = evidence(tmp_path, "paper")
-    (seed,) = found.results.seeds["cifar10-plain-20"]
+    (seed,) = found.results.runs["cifar10-plain-20"]
     assert seed.curve is None
     assert seed.value("test_error") == 9.5
     assert [path for path, _ in found.results.skipped] == ["cifar10-plain-20/seed-0/curve.csv"]
@@ -133,7 +133,7 @@ def test_the_plateau_lies_between_25_and_30_of_60_of_a_training(tmp_path: Path) 
     head = "iteration,lr,train_loss,train_error,test_error\n"
     rows = {20000: 90, 25000: 40, 30000: 42, 30001: 10, 60000: 31}
     (folder / "curve.csv").write_text(head + "".join(f"{at},0.1,1,50,{error}\n" for at, error in rows.items()))
-    (seed,) = evidence(tmp_path, "short").results.seeds["imagenet-plain-18"]
+    (seed,) = evidence(tmp_path, "short").results.runs["imagenet-plain-18"]
     assert seed.value("plateau_error") == 41
 
 
@@ -141,7 +141,7 @@ def test_the_plateau_lies_between_25_and_30_of_60_of_a_training(tmp_path: Path) 
 def test_starts_that_cannot_be_trusted_are_skipped_with_a_reason(starts: Any, tmp_path: Path) -> None:
     write_run(tmp_path, "paper", R20, test=8.7, starts=starts)
     found = evidence(tmp_path, "paper")
-    assert found.results.seeds == {}
+    assert found.results.runs == {}
     ((where, reason),) = found.results.skipped
     assert where == f"{R20}/seed-0/result.json"
     assert reason.startswith("provenance: starts")

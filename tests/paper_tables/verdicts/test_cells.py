@@ -8,7 +8,7 @@ import pytest
 
 from paper_tables.__main__ import main
 from paper_tables.report import commands, front_page
-from paper_tables.results.reader import Seed
+from paper_tables.results.reader import RunResult
 from paper_tables.tables import measured
 from paper_tables.verdicts.cells import Judgement, conditions_of, judge, ours_text
 from tests.helpers.evidence import PAPER, evidence, verdict
@@ -77,7 +77,7 @@ def test_a_tolerance_is_fixed_whatever_was_measured(tmp_path: Path) -> None:
 def test_seeds_whose_batch_normalisation_differs_are_not_one_number(tmp_path: Path) -> None:
     one = {"data": {"fingerprint": "f", "official": True}, "precision": "fp32", "processes": 1, "bn_group": "device"}
     found = [{**one}, {**one, "processes": 2}, {**one, "bn_group": 64}]
-    seeds = [Seed("cifar10-resnet-110", k, {"provenance": p, "iterations": 64000}) for k, p in enumerate(found)]
+    seeds = [RunResult("cifar10-resnet-110", k, {"provenance": p, "iterations": 64000}) for k, p in enumerate(found)]
     assert conditions_of(seeds[:2], PAPER).mixed == ["images per batch normalisation"]
     assert conditions_of(seeds[1:], PAPER).mixed == []  # 64 on each of two devices is groups of 64
 

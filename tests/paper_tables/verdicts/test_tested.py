@@ -1,4 +1,4 @@
-"""How a number was tested stands beside it, and decides whether it is held against the paper's."""
+"""How a number was tested stands beside it, and decides whether it is compared with the paper's."""
 
 import json
 import shutil
