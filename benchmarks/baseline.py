@@ -13,14 +13,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from reproduce.data.cifar10.datamodule import Cifar10
+from reproduce.data.cifar10.datamodule import Cifar10DataModule
 from reproduce.evaluation.published import MEAN, STD
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
     """The usual data set: one PIL image at a time, cropped, flipped, converted and normalised."""
 
-    def __init__(self, data: Cifar10):
+    def __init__(self, data: Cifar10DataModule):
         self.images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in data.train_images]
         self.labels = data.train_labels.tolist()
         normalise = T.Normalize(MEAN, STD)

@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from benchmarks.results import write_bench
-from reproduce.data.imagenet.datamodule import CACHE, ImageNet
+from reproduce.data.imagenet.datamodule import CACHE, ImageNetDataModule
 from reproduce.data.imagenet.write_shards import predecode
 from reproduce.evaluation.published import MEAN, STD
 from reproduce.models.resnet import build
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.environment import cores
 from reproduce.utils.errors import UserError
 
@@ -53,7 +53,7 @@ reference = T.Compose(
 
 
 @contextmanager
-def opened(images: Path | None) -> Iterator[ImageNet]:
+def opened(images: Path | None) -> Iterator[ImageNetDataModule]:
     """The paper's training view over a folder or tar of images, as one class, or over the embedded ones."""
     if images is None:
         yield _module("synthetic", "")
@@ -84,15 +84,15 @@ def _found(images: Path, scratch: Path) -> list[Path]:
     return found
 
 
-def _module(source: str, root: str, cache: Path = CACHE, times: int = 1, **given: Any) -> ImageNet:
+def _module(source: str, root: str, cache: Path = CACHE, times: int = 1, **given: Any) -> ImageNetDataModule:
     size = times * BATCH
-    data = ImageNet(source=source, root=root, batch_size=size, seed=0, iterations=10**6, cache=cache, **given)
+    data = ImageNetDataModule(source=source, root=root, batch_size=size, seed=0, iterations=10**6, cache=cache, **given)
     data.setup()
     return data
 
 
 @contextmanager
-def from_shards(data: ImageNet) -> Iterator[dict[str, ImageNet]]:
+def from_shards(data: ImageNetDataModule) -> Iterator[dict[str, ImageNetDataModule]]:
     """The same images pre-decoded, in a folder that is thrown away: resized by the worker, and cut only."""
     root = data.files["train"].folder.parent
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +102,7 @@ def from_shards(data: ImageNet) -> Iterator[dict[str, ImageNet]]:
         yield {name: _module(data.source, str(root), data.cache, **way) for name, way in ways.items()}
 
 
-def reference_batch(data: ImageNet, iteration: int) -> tuple[Tensor, Tensor]:
+def reference_batch(data: ImageNetDataModule, iteration: int) -> tuple[Tensor, Tensor]:
     """The images of an iteration as torchvision's training script would make them."""
     files = data.files["train"]
     index = data._order.indices(torch.tensor([iteration]), torch.arange(data.batch_size))[0].tolist()
@@ -115,7 +115,7 @@ def reference_batch(data: ImageNet, iteration: int) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def in_turns(data: ImageNet, stored: dict[str, ImageNet]) -> dict[str, list[float]]:
+def in_turns(data: ImageNetDataModule, stored: dict[str, ImageNetDataModule]) -> dict[str, list[float]]:
     """CPU seconds per image, one number a round."""
     on_gpu = torch.cuda.is_available()
     ways: dict[str, Callable[[int], object]] = {
@@ -134,7 +134,7 @@ def in_turns(data: ImageNet, stored: dict[str, ImageNet]) -> dict[str, list[floa
     return {name: times[1:] for name, times in seconds.items()}
 
 
-def loader_only(data: ImageNet, workers: int) -> float:
+def loader_only(data: ImageNetDataModule, workers: int) -> float:
     """Images per second of wall time that `workers` processes (threads where they cut) deliver, without their start."""
     batches = 40 if data.cut else 4
     data.workers, data.iterations, data.start_iteration = workers, 2 + batches * workers, 0
@@ -172,11 +172,11 @@ def bench_data(images: Path | None = None) -> Path:
     """Compare the views, time the loader alone and two nets from memory; results/bench/loader.json holds each round."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with opened(images) as data, _threads(1), from_shards(data) as stored:
-        say(f"timing {ROUNDS} rounds of {data.batch_size} images ...")
+        log(f"timing {ROUNDS} rounds of {data.batch_size} images ...")
         timed = f"{data.n_train} images of {images.name}" if images else "embedded images"
         found: dict[str, object] = {"images": timed}
         found |= {"bar": BAR, "per_core": PER_CORE, "side": SIDE, "seconds": in_turns(data, stored)}
-        say(f"timing the loader with {cores()} workers, and the nets ...")
+        log(f"timing the loader with {cores()} workers, and the nets ...")
         found |= {"workers": cores(), "loader": loader_only(data, cores())}
         found |= {"threads_cut": loader_only(stored[CUT], cores())}
     nets = {f"ResNet-{depth}": model_only(depth, device) for depth in DEPTHS}

@@ -20,10 +20,10 @@ from reproduce.config.load import resolve
 from reproduce.config.schema import Config
 from reproduce.data.build import build_data
 from reproduce.data.imagenet.batches import Share
-from reproduce.data.imagenet.datamodule import ImageNet
+from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.evaluation.published import MEAN, STD
 from reproduce.training.module import IterationModule
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.precision import computed, set_precision
 
 BAR = 0.97  # "at most 3 % slower" than the bare loop
@@ -33,7 +33,7 @@ SMALL = ("data.crop=64", "data.shorter_side=[72,96]", "data.test_side=72")
 TRIED = ("imagenet-resnet-18-A", 8, 8, SMALL)  # on a CPU, views of 64 pixels: shows that it works
 
 
-class FromMemory(ImageNet):
+class FromMemory(ImageNetDataModule):
     """Every iteration is the first one's share, decoded once; pinned, where there is a GPU, as a loader would."""
 
     def share(self, rank: int, world: int) -> Callable[[int], Share]:  # type: ignore[override]
@@ -73,7 +73,7 @@ def configured(run: str, batch: int, steps: int, overrides: tuple[str, ...], ima
 def from_memory(config: Config, steps: int, device: torch.device) -> dict[str, list[float]]:
     """Seconds per step of our training and of the bare loop, in turns."""
     data = build_data(config)
-    assert isinstance(data, ImageNet)
+    assert isinstance(data, ImageNetDataModule)
     data.__class__, data.workers = FromMemory, 0
     data.setup("fit")
     turns = Turns({"bare": bare_loop(config, data, device)}, steps, device)
@@ -84,7 +84,7 @@ def from_memory(config: Config, steps: int, device: torch.device) -> dict[str, l
 def through_loader(config: Config, steps: int, device: torch.device) -> list[float]:
     """Seconds per step with the images decoded by worker processes meanwhile."""
     data = build_data(config)
-    assert isinstance(data, ImageNet)
+    assert isinstance(data, ImageNetDataModule)
     timed = Clock(steps, device)
     fit(config, data, timed)
     return timed.seconds
@@ -100,9 +100,9 @@ def bench_imagenet(images: str | None = None) -> Path:
     set_threads(config)
     set_precision("bf16")
     device = device_of(config)
-    say(f"timing {run} at batch {batch} from memory ...")
+    log(f"timing {run} at batch {batch} from memory ...")
     seconds = from_memory(config, steps, device)
-    say("timing it through the loader ...")
+    log("timing it through the loader ...")
     seconds["loader"] = through_loader(config, steps, device)
     found: dict[str, object] = {"run": run, "batch": batch, "crop": config.data.size, "bar": BAR, "seconds": seconds}
     found |= {

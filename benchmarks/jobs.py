@@ -24,7 +24,7 @@ from reproduce.config.load import resolve
 from reproduce.config.schema import Config
 from reproduce.data.build import build_data, chunk_of
 from reproduce.jobs.mps import mps
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.environment import cores
 from reproduce.utils.errors import UserError
 from reproduce.utils.precision import computed, set_precision
@@ -59,7 +59,7 @@ class Together(Callback):
 
 
 def configured(jobs: int, seed: int, graph: bool, iterations: int, place: str) -> Config:
-    words = [*only_steps(BATCH, "bf16", iterations), f"execution.graph={graph}", f"execution.accelerator={place}"]
+    words = [*only_steps(BATCH, "bf16", iterations), f"execution.cuda_graph={graph}", f"execution.accelerator={place}"]
     return resolve(RUN, "demo", [*words, f"execution.threads={max(1, cores() // jobs)}"], seed).config
 
 
@@ -113,12 +113,12 @@ def bench_jobs() -> Path:
         except (RuntimeError, UserError, UserWarning) as error:
             if not (graph or environment):
                 raise
-            say(f"{k} side by side{', captured' * graph}{', by MPS' * bool(environment)}: left out; {error}")
+            log(f"{k} side by side{', captured' * graph}{', by MPS' * bool(environment)}: left out; {error}")
         else:
             rows.setdefault((k, graph, bool(environment)), []).append(found)
 
     for turn in range(ROUNDS):
-        say(f"timing {', '.join(map(str, jobs))} side by side, round {turn + 1} of {ROUNDS} ...")
+        log(f"timing {', '.join(map(str, jobs))} side by side, round {turn + 1} of {ROUNDS} ...")
         for k, graph in product(jobs, graphs):
             measure(k, graph, {})
         service: AbstractContextManager[dict[str, str]] = mps() if gpu else nullcontext({})

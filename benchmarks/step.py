@@ -3,7 +3,7 @@
 Ours is the real thing, Lightning's Trainer over Classifier and Cifar10. Against it: (a) the loop that most CIFAR
 repositories have (bench_usual.py), its loader with no worker and with some, of which the faster counts; (b) our net and
 batches in a bare PyTorch loop, with the same precision and memory layout. On a GPU (not run yet) both also with the
-step captured (execution.graph), and the time that the batches alone take.
+step captured (execution.cuda_graph), and the time that the batches alone take.
 """
 
 import time
@@ -27,14 +27,14 @@ from reproduce.config.device import set_threads
 from reproduce.config.load import resolve
 from reproduce.config.schema import Config
 from reproduce.data.build import Data, build_data, chunk_of
-from reproduce.data.cifar10.datamodule import Cifar10
+from reproduce.data.cifar10.datamodule import Cifar10DataModule
 from reproduce.models.build import build_net, build_training_net
 from reproduce.models.complexity import multiply_adds
 from reproduce.training.cuda_graph import CAPTURES, CapturedStep, EagerStep, Step
 from reproduce.training.module import Batch, IterationModule
 from reproduce.training.optimizer import SGD
 from reproduce.training.trainer import build_classifier, build_trainer, device_of
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.precision import autocast, computed, has_bf16, set_precision
 
 BATCH = 128
@@ -63,7 +63,7 @@ def bare_loop(config: Config, data: Data, device: torch.device) -> Iterator[None
     """(b): each `next` is one step, captured where ours is."""
     net = build_training_net(config).to(device)
     call = torch.compile(net) if config.train.compile else net
-    captured = config.execution.graph and device.type in CAPTURES
+    captured = config.execution.cuda_graph and device.type in CAPTURES
     optimizer = SGD().over(net, fused=True if captured else None)
 
     def update(images: Tensor, labels: Tensor) -> None:
@@ -92,7 +92,7 @@ def clock(device: torch.device) -> float:
 def captured_or_failed() -> Iterator[None]:
     """A capture that fails is an error here, a UserWarning: what follows would be timed as if it were captured."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="execution.graph", category=UserWarning)
+        warnings.filterwarnings("error", message="execution.cuda_graph", category=UserWarning)
         yield
 
 
@@ -141,20 +141,20 @@ def fit(config: Config, data: Data, callback: Callback) -> None:
 
 def measure(depth: int, precision: str, steps: int, graph: bool = False) -> dict[str, list[float]]:
     """Seconds per step of each loop, one number a round."""
-    words = [*only_steps(BATCH, precision, steps * ROUNDS), f"execution.graph={graph}"]
+    words = [*only_steps(BATCH, precision, steps * ROUNDS), f"execution.cuda_graph={graph}"]
     config = resolve(f"cifar10-resnet-{depth}", "demo", words).config
     set_threads(config)
     set_precision(precision)
     device = device_of(config)
     data = build_data(config, chunk_of(config))
-    assert isinstance(data, Cifar10)
+    assert isinstance(data, Cifar10DataModule)
     data.setup("fit")
     turns = Turns(other_loops(config, data, device), steps, device, rarely=4 if device.type == "cuda" else 1)
     fit(config, data, turns)
     return {name: seconds[1:] for name, seconds in turns.times.items()}
 
 
-def other_loops(config: Config, data: Cifar10, device: torch.device) -> dict[str, Iterator[Any]]:
+def other_loops(config: Config, data: Cifar10DataModule, device: torch.device) -> dict[str, Iterator[Any]]:
     gpu = device.type == "cuda"
     images = PilImages(data)
     words = config.model.depth, config.train.batch_size, images
@@ -189,12 +189,12 @@ def rows(device: torch.device) -> Iterator[dict[str, Any]]:
         if computed(precision, device) != precision:
             continue  # bf16 on a CPU without it: the fp32 rows are what it does
         name = f"ResNet-{depth}{', captured' if graph else ''}"
-        say(f"timing {name} in {precision} ...")
+        log(f"timing {name} in {precision} ...")
         try:
             with captured_or_failed():
                 seconds = measure(depth, precision, steps[depth], graph)  # sets threads and precision for later, too
         except UserWarning as error:
-            say(f"{name}: left out; {error}")
+            log(f"{name}: left out; {error}")
             continue
         row = {"net": name, "precision": precision, "bars": bars[depth], "seconds": seconds}
         yield row | {"flops": step_flops(depth), "gemm": gemm_rate(precision, device)}

@@ -16,8 +16,8 @@ from reproduce.config.device import set_threads
 from reproduce.config.load import resolve
 from reproduce.config.schema import Config
 from reproduce.data.build import build_data, chunk_of
-from reproduce.data.cifar10.datamodule import Cifar10
-from reproduce.utils.console import say
+from reproduce.data.cifar10.datamodule import Cifar10DataModule
+from reproduce.utils.console import log
 from reproduce.utils.precision import computed, set_precision
 
 ROUNDS = 15
@@ -26,7 +26,7 @@ BOTH = {  # what a way is called -> its overrides; the first is what the others 
     "bf16, channels_last": (BF16,),
     "bf16, contiguous": (BF16, "train.channels_last=false"),
     "bf16, compiled": (BF16, "train.compile=true"),
-    "bf16, recomputing": (BF16, "execution.recompute=true"),
+    "bf16, recomputing": (BF16, "execution.activation_checkpointing=true"),
     "fp32, channels_last": ("train.precision=fp32",),
     "fp32, contiguous": ("train.precision=fp32", "train.channels_last=false"),
     "fp32, compiled": ("train.precision=fp32", "train.compile=true"),
@@ -34,11 +34,11 @@ BOTH = {  # what a way is called -> its overrides; the first is what the others 
 CPU = BOTH | {"bf16, one thread": (BF16, "execution.threads=1")}
 GPU = BOTH | {
     "tf32, channels_last": ("train.precision=tf32",),
-    "bf16, autotuned": (BF16, "execution.autotune=true"),
-    "bf16, captured": (BF16, "execution.graph=true"),
-    "bf16, autotuned and captured": (BF16, "execution.autotune=true", "execution.graph=true"),
-    "bf16, compiled and captured": (BF16, "train.compile=true", "execution.graph=true"),
-    "fp32, captured": ("train.precision=fp32", "execution.graph=true"),
+    "bf16, autotuned": (BF16, "execution.cudnn_benchmark=true"),
+    "bf16, captured": (BF16, "execution.cuda_graph=true"),
+    "bf16, autotuned and captured": (BF16, "execution.cudnn_benchmark=true", "execution.cuda_graph=true"),
+    "bf16, compiled and captured": (BF16, "train.compile=true", "execution.cuda_graph=true"),
+    "fp32, captured": ("train.precision=fp32", "execution.cuda_graph=true"),
 }
 DEPTHS = 20, 56  # no deeper: each of three ways would compile for minutes
 STEPS = {"cpu": 1, "cuda": 50}  # iterations of a turn: on a GPU a whole chunk
@@ -49,7 +49,7 @@ class Way:
     """One way to execute the step, warm from the second turn on; on a GPU the first turn holds the capture, too."""
 
     config: Config
-    data: Cifar10
+    data: Cifar10DataModule
     device: torch.device
     seconds: list[float] = field(default_factory=list)  # per step, one number a turn
 
@@ -59,7 +59,7 @@ class Way:
     def turn(self) -> None:
         set_threads(self.config)  # these are settings of the process, which the ways share
         set_precision(self.config.train.precision)
-        torch.backends.cudnn.benchmark = self.config.execution.autotune
+        torch.backends.cudnn.benchmark = self.config.execution.cudnn_benchmark
         steps, began = STEPS[self.device.type], clock(self.device)
         for _ in range(steps):
             next(self._loop)
@@ -75,19 +75,19 @@ def measure(depth: int, device: torch.device) -> Iterator[dict[str, object]]:
         if computed(config.train.precision, device) != config.train.precision:
             continue  # bf16 on a CPU without it
         data = build_data(config, chunk_of(config))
-        assert isinstance(data, Cifar10)
+        assert isinstance(data, Cifar10DataModule)
         data.setup("fit")
         ways[name] = Way(config, data, device)
-    say(f"ResNet-{depth}: {len(ways)} ways of a step, the first time (some are compiled or captured now) ...")
+    log(f"ResNet-{depth}: {len(ways)} ways of a step, the first time (some are compiled or captured now) ...")
     for name, way in ways.items():
         try:
             with captured_or_failed():
                 way.turn()
         except (RuntimeError, UserWarning) as error:  # no compiler, no Triton, a capture refused
-            say(f"{name}: not to be had here; {next(iter(str(error).splitlines()), type(error).__name__)}")
+            log(f"{name}: not to be had here; {next(iter(str(error).splitlines()), type(error).__name__)}")
     ways = {name: way for name, way in ways.items() if way.seconds}
     for turn in range(ROUNDS):
-        say(f"ResNet-{depth}: {len(ways)} ways of a step, round {turn + 1} of {ROUNDS} ...")
+        log(f"ResNet-{depth}: {len(ways)} ways of a step, round {turn + 1} of {ROUNDS} ...")
         for way in ways.values():
             way.turn()
     for name, way in ways.items():

@@ -29,8 +29,8 @@ def describe(args: argparse.Namespace) -> int:
         }
         sizes = f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds"
         text = f"{run.name}: {facts['layers']} layers, {sizes}"
-        lines = [f"  {key}: {value}" for key, value in sorted(flatten(run.tree()).items())]
-        emit(args, {"run": run.name, **facts, "config": run.tree()}, "\n".join([text, *lines]))
+        lines = [f"  {key}: {value}" for key, value in sorted(flatten(run.to_dict()).items())]
+        emit(args, {"run": run.name, **facts, "config": run.to_dict()}, "\n".join([text, *lines]))
     return 0
 
 

@@ -61,13 +61,13 @@ class Run:
 
         return device_of(self.config)
 
-    def tree(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The resolved configuration as plain built-ins."""
         return self.config.model_dump(mode="json")
 
-    def shown(self) -> dict[str, Any]:
+    def to_public_dict(self) -> dict[str, Any]:
         """The same without the paths of this machine."""
-        tree = self.tree()
+        tree = self.to_dict()
         tree["data"] |= {"root": "$DATA"} | ({"shards": "$SHARDS"} if tree["data"].get("shards") else {})
         return tree
 

@@ -187,10 +187,14 @@ class Execution(Part):
     mps: Annotated[bool, Field(description="runs share a GPU by NVIDIA's Multi-Process Service")] = False
     threads: Annotated[int, Field(ge=0, le=4096, description="CPU threads per process; 0: its share of the cores")] = 0
     workers: Annotated[int, Field(ge=-1, le=1024, description="processes that decode images; -1: the cores left")] = 0
-    chunk: Annotated[int, Field(ge=0, le=1000, description="iterations per Lightning batch; 0: as the device")] = 0
-    graph: Annotated[bool, Field(description="the step is captured as a CUDA graph")] = False
-    autotune: Annotated[bool, Field(description="cuDNN times its algorithms first")] = False
-    recompute: Annotated[bool, Field(description="blocks compute again in the backward pass, for memory")] = False
+    steps_per_batch: Annotated[
+        int, Field(ge=0, le=1000, description="iterations per Lightning batch; 0: as the device")
+    ] = 0
+    cuda_graph: Annotated[bool, Field(description="the step is captured as a CUDA graph")] = False
+    cudnn_benchmark: Annotated[bool, Field(description="cuDNN times its algorithms first")] = False
+    activation_checkpointing: Annotated[
+        bool, Field(description="blocks compute again in the backward pass, for memory")
+    ] = False
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400, description="between two saved states")] = 30.0
     wandb: Literal["disabled", "offline", "online"] = "disabled"
 
@@ -233,8 +237,8 @@ class Config(Part):
             yield "eval.test_sides: goes with data.name=imagenet, which is tested at several scales, and only with it"
         if t.lr_policy == "plateau" and t.plateau_watch == "validation" and not self.data.validation:
             yield "data.validation: train.plateau_watch=validation needs images held out, e.g. 50000"
-        if e.recompute and t.compile:
-            yield "execution.recompute: does not go with train.compile=true"
+        if e.activation_checkpointing and t.compile:
+            yield "execution.activation_checkpointing: does not go with train.compile=true"
 
 
 def flatten(tree: dict[str, Any]) -> dict[str, Any]:

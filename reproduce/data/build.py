@@ -7,18 +7,18 @@ from typing import Any
 from reproduce.config.device import on_gpu
 from reproduce.config.run import RUNS
 from reproduce.config.schema import Config
-from reproduce.data.cifar10.datamodule import Cifar10
-from reproduce.data.imagenet.datamodule import ImageNet
+from reproduce.data.cifar10.datamodule import Cifar10DataModule
+from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.utils.environment import cores
 
-Data = Cifar10 | ImageNet
+Data = Cifar10DataModule | ImageNetDataModule
 
 
 def chunk_of(config: Config) -> int:
     """Iterations per Lightning batch, at most; ImageNet's steps are long enough, and its batches large, for one."""
     if not config.data.in_memory:
         return 1
-    return config.execution.chunk or (50 if on_gpu(config) else 1)
+    return config.execution.steps_per_batch or (50 if on_gpu(config) else 1)
 
 
 def build_data(config: Config, chunk: int = 1) -> Data:
@@ -32,15 +32,15 @@ def _common(config: Config) -> dict[str, Any]:
     return config.data.model_dump(exclude={"name"}) | config.train.model_dump(include=of_train)
 
 
-def _cifar10(config: Config, chunk: int) -> Cifar10:
-    return Cifar10(**_common(config), chunk=chunk)
+def _cifar10(config: Config, chunk: int) -> Cifar10DataModule:
+    return Cifar10DataModule(**_common(config), chunk=chunk)
 
 
-def _imagenet(config: Config, chunk: int) -> ImageNet:
+def _imagenet(config: Config, chunk: int) -> ImageNetDataModule:
     given = _common(config)
     shards, predecoded = given["shards"], given["predecoded"]
     given |= {"shards": Path(shards) if shards else None, "predecoded": predecoded or 0}
-    return ImageNet(**given, workers=workers(config), cache=RUNS / "cache", resize_on_device=on_gpu(config))
+    return ImageNetDataModule(**given, workers=workers(config), cache=RUNS / "cache", resize_on_device=on_gpu(config))
 
 
 DATA: dict[str, Callable[[Config, int], Data]] = {"cifar10": _cifar10, "imagenet": _imagenet}  # by data.name

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from reproduce.data.cifar10.batches import Batch
 from reproduce.data.sampling import epoch_order, next_multiple
-from reproduce.data.workers import told
+from reproduce.data.workers import reraise_each
 from reproduce.utils.errors import UserError
 
 SOURCES = ("official", "folder", "synthetic")
 
 
-class KeyedData(L.LightningDataModule):
+class IterationDataModule(L.LightningDataModule):
     """Images, and the batch of any iteration as a function of (seed, iteration).
 
     Set before use: `start_iteration`, where the next training loader begins.
@@ -91,7 +91,7 @@ class KeyedData(L.LightningDataModule):
     ) -> Iterator[Batch]:
         """This rank's test or validation images, `size` at a time: x float32 [·, 3, h, w], one view of each, y [·]."""
         device = self._device(device)
-        for batch in told(self._test_share(rank, world, split, size or self.test_size)):
+        for batch in reraise_each(self._test_share(rank, world, split, size or self.test_size)):
             yield self._test_batch(batch, device)
 
     @abstractmethod

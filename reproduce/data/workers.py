@@ -18,7 +18,7 @@ class Failure(str):
     """The message of a UserError in a worker, on its way to the main process."""
 
 
-class Items(Dataset[Any], Generic[K]):
+class WorkerDataset(Dataset[Any], Generic[K]):
     """`make(key)` for each of the keys; a UserError becomes a Failure, for `told` or `unfailed` to raise."""
 
     def __init__(self, make: Callable[[K], Any], keys: Sequence[K]) -> None:
@@ -34,7 +34,7 @@ class Items(Dataset[Any], Generic[K]):
             return Failure(error)
 
 
-def loader(items: Items[K], workers: int, pin: bool = False) -> DataLoader[Any]:
+def loader(items: WorkerDataset[K], workers: int, pin: bool = False) -> DataLoader[Any]:
     """The items in their order, made by `workers` processes (0: in this one).
 
     A generator of its own keeps the loader off the global random stream. `pin`: in memory that a GPU can copy from
@@ -56,7 +56,7 @@ class Ahead(IterableDataset[Any]):
     For work that only copies bytes: processes would have to copy them once more, into memory that they share.
     """
 
-    def __init__(self, items: Items[Any], threads: int) -> None:
+    def __init__(self, items: WorkerDataset[Any], threads: int) -> None:
         self.items, self.threads = items, threads
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Ahead(IterableDataset[Any]):
                 yield coming.popleft().result()
 
 
-def threaded(items: Items[K], threads: int) -> DataLoader[Any]:
+def threaded(items: WorkerDataset[K], threads: int) -> DataLoader[Any]:
     """The items in their order, made by `threads` of this process (0: when they are asked for)."""
     made = Ahead(items, threads) if threads else items
     return DataLoader(made, batch_size=None, generator=torch.Generator())
@@ -84,13 +84,13 @@ def _begin_worker(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def unfailed(item: Any) -> Any:
+def reraise(item: Any) -> Any:
     """The item itself. Raises UserError where it is a Failure."""
     if isinstance(item, Failure):
         raise UserError(str(item))
     return item
 
 
-def told(items: Iterable[Any]) -> Iterator[Any]:
+def reraise_each(items: Iterable[Any]) -> Iterator[Any]:
     """The items, a Failure among them raised."""
-    return map(unfailed, items)
+    return map(reraise, items)

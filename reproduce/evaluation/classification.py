@@ -15,7 +15,7 @@ from reproduce.config.device import on_gpu, set_threads
 from reproduce.config.run import Run, digest
 from reproduce.config.schema import Config, ImageNetData
 from reproduce.data.build import Data, build_data
-from reproduce.data.imagenet.datamodule import ImageNet
+from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.evaluation.protocols import Member, Protocol, count
 from reproduce.metrics.classification import Counts, count_errors
 from reproduce.models import pretrained
@@ -23,7 +23,7 @@ from reproduce.models.build import build_net_to_fill
 from reproduce.models.pretrained import weights_sha256
 from reproduce.training.results import recompute_bn
 from reproduce.training.trainer import environment
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.errors import UserError
 from reproduce.utils.files import read_json, write_json
 from reproduce.utils.precision import computed
@@ -49,7 +49,7 @@ def load_net(run: Run, weights: Path) -> tuple[nn.Module, Run]:
     if not own and (bad := next((key for key, value in state.items() if not value.isfinite().all()), None)):
         raise UserError(f"{weights}: {bad} holds NaN or infinity; get the file again")
     if layout == "akamaster" and run.config.model.zero_padding != "both":
-        say(f"{weights}: akamaster's layout: model.zero_padding set to `both`, as its shortcuts pad")
+        log(f"{weights}: akamaster's layout: model.zero_padding set to `both`, as its shortcuts pad")
         run = replace(run, config=run.config.replaced({"model.zero_padding": "both"}))
     net = build_net_to_fill(run.config)
     pretrained.load_state(net, layout, state, weights)
@@ -166,7 +166,7 @@ def measured(
     if counts.n != data.n_test:
         raise RuntimeError(f"{counts.n} test images were counted instead of {data.n_test}")
     found: dict[str, Any] = {"protocol": name, "n": counts.n, "top1_error": 100 * counts.top1 / counts.n}
-    found |= {"top5_error": 100 * counts.top5 / counts.n} if isinstance(data, ImageNet) else {}
+    found |= {"top5_error": 100 * counts.top5 / counts.n} if isinstance(data, ImageNetDataModule) else {}
     found |= conditions(run.config, name) | {"precision": computed(run.config.eval.precision, fabric.device)}
     found |= {"deviations": changed(run, partial(conditions, name=name)) | other_images(trained, data)}
     images = {"description": data.description, "fingerprint": data.fingerprint, "official": data.is_official}
@@ -186,7 +186,7 @@ def suffix(deviations: dict[str, Any]) -> str:
 def _count(nets: Sequence[nn.Module], data: Data, protocol: Protocol, fabric: Fabric) -> Counts:
     """The errors on this process's share of the test images."""
     place = fabric.global_rank, fabric.world_size
-    if isinstance(data, ImageNet):
+    if isinstance(data, ImageNetDataModule):
         members = [Member(net, lambda x: data.normalise(x, fabric.device)) for net in nets]
         return count(members, data.test_images(*place), protocol, fabric.device)
     [net] = nets

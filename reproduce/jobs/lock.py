@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.distributed import is_alive
 from reproduce.utils.errors import UserError
 
@@ -133,7 +133,7 @@ def _beat(path: Path, ended: threading.Event) -> None:
             with path.open() as file:
                 owner = _owner(file)
             if owner not in (None, me()) and not ended.is_set():
-                say(f"{path}: taken over by {owner} while this process stood still")
+                log(f"{path}: taken over by {owner} while this process stood still")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             os.utime(path)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 
 CONTROL = "nvidia-cuda-mps-control"
 PATIENCE = 30.0  # seconds for the daemon to come up, or to leave
@@ -24,7 +24,7 @@ def mps() -> Iterator[dict[str, str]]:
         place = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
         try:
             if trouble := _begin(place):
-                say(f"execution.mps: {trouble}; the runs take turns on the GPU")
+                log(f"execution.mps: {trouble}; the runs take turns on the GPU")
             yield {} if trouble else place
         finally:
             _control(place, "quit\n")  # without effect where none began

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reproduce.config.run import Run
 from reproduce.jobs.mps import mps
-from reproduce.utils.console import Display, Remaining, say
+from reproduce.utils.console import Display, Remaining, log
 from reproduce.utils.environment import cores
 from reproduce.utils.signals import PATIENCE, Stopped, as_parent
 
@@ -112,9 +112,9 @@ def _show(display: Display, run: Run) -> None:
 
 def _ended(process: "subprocess.Popen[bytes]", run: Run) -> int:
     if process.returncode:
-        log = run.workdir / "log.txt"
-        last = next(reversed(log.read_text(errors="replace").strip().splitlines()), "no word of it")
+        path = run.workdir / "log.txt"
+        last = next(reversed(path.read_text(errors="replace").strip().splitlines()), "no word of it")
         if process.returncode == -signal.SIGKILL:  # it could not say so itself; most often memory was short
-            (log.parent / "error.txt").write_text("killed by SIGKILL\n")
-        say(f"{run.name} seed {run.seed}: exit code {process.returncode}: {last} ({log})")
+            (path.parent / "error.txt").write_text("killed by SIGKILL\n")
+        log(f"{run.name} seed {run.seed}: exit code {process.returncode}: {last} ({path})")
     return abs(process.returncode)

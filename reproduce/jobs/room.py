@@ -12,7 +12,7 @@ from reproduce.config.device import on_gpu
 from reproduce.config.run import Run
 from reproduce.config.schema import Config
 from reproduce.data.build import chunk_of, workers
-from reproduce.data.imagenet.datamodule import ImageNet
+from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.jobs.doctor import Finding
 from reproduce.jobs.estimate import gigabytes
 from reproduce.models import complexity
@@ -61,7 +61,7 @@ def memory(runs: Sequence[Run]) -> Finding:
     there = min(gpus) if gpus else available_gigabytes()
     what = f"{each * together} process(es) for {', '.join(sizes)}"
     text = f"{needed:.1f} GB of memory {'on a GPU, ' if gpus else ''}for {what}"
-    how = _precision(heaviest[0], bool(gpus)) + (", recomputing" if e.recompute else "")
+    how = _precision(heaviest[0], bool(gpus)) + (", recomputing" if e.activation_checkpointing else "")
     text += f" (batch {t.batch_size}, {how}), {there:.1f} GB there"
     assumed = (
         f"{each * together * CONTEXT:.1f} GB of these, for CUDA's context and workspaces, are assumed, not measured"
@@ -69,7 +69,11 @@ def memory(runs: Sequence[Run]) -> Finding:
     text += f"; {assumed}" if gpus else ""
     if needed <= there:
         return Finding("ok", text)
-    saving = "" if e.recompute or t.compile else "SET=execution.recompute=true (the same numbers, more time), "
+    saving = (
+        ""
+        if e.activation_checkpointing or t.compile
+        else "SET=execution.activation_checkpointing=true (the same numbers, more time), "
+    )
     return Finding("error", f"{text}: {saving}more GPUS, fewer JOBS, or SET=train.batch_size=... (then another recipe)")
 
 
@@ -95,7 +99,7 @@ def _ahead_gigabytes(run: Run) -> float:
     """Of one run on this machine: an image is as many bytes as its crop has values."""
     e, d = run.config.execution, run.config.data
     in_threads = getattr(d, "predecoded", None) and on_gpu(run.config)  # then workers make the test's batches only
-    images = ImageNet.test_size if in_threads else max(_share(run), ImageNet.test_size)
+    images = ImageNetDataModule.test_size if in_threads else max(_share(run), ImageNetDataModule.test_size)
     return e.devices * workers(run.config) * PREFETCHED * images * 3 * d.size**2 / 1e9
 
 

@@ -10,7 +10,7 @@ from reproduce.config.run import Run
 from reproduce.jobs.lock import lock
 from reproduce.jobs.parallel import labels_of, side_by_side, work_of
 from reproduce.training import checkpoint
-from reproduce.utils.console import Display, Remaining, say
+from reproduce.utils.console import Display, Remaining, log
 from reproduce.utils.distributed import is_first_process
 from reproduce.utils.errors import UserError
 from reproduce.utils.files import sweep
@@ -41,7 +41,7 @@ def _train_all(runs: Sequence[Run], signals: Signals) -> int:
     execution = runs[0].config.execution
     missing = not_done(runs)
     if folder := _lacking_data(missing):
-        say(f"{folder}: no such folder; data.root (DATA=... of make) names the folder that holds it")
+        log(f"{folder}: no such folder; data.root (DATA=... of make) names the folder that holds it")
         return 2
     if len(runs) > 1 and missing and (execution.jobs > 1 or execution.devices * execution.nodes > 1):
         codes = side_by_side(missing, _stopped)
@@ -53,7 +53,7 @@ def _stopped(stopped: Stopped, label: str = "") -> int:
     """Say it once, however many processes there are, and give the exit code."""
     if not is_first_process():
         return 0  # the first process speaks for all; Lightning kills it when another one leaves with a code of its own
-    say(f"{label}: {stopped}" if label else str(stopped))
+    log(f"{label}: {stopped}" if label else str(stopped))
     return stopped.exit_code
 
 
@@ -87,7 +87,7 @@ def not_done(runs: Sequence[Run]) -> list[Run]:
     done = [run for run in runs if is_done(run)]
     for run in done:
         tidy(run, done=True)
-        say(f"{run.name} seed {run.seed}: done already, results/{run.folder}")
+        log(f"{run.name} seed {run.seed}: done already, results/{run.folder}")
     return [run for run in runs if run not in done]
 
 
@@ -126,7 +126,7 @@ def _one(run: Run, label: str, remaining: Remaining, signals: Signals) -> int:
                 tidy(run, done=True)
         return Stopped(signals.number).exit_code if signals.number else 0
     except UserError as error:
-        say(f"{label}: {error}")
+        log(f"{label}: {error}")
         if entered and (folder / "progress.json").exists():  # a training of ours that had begun: for `status`
             with suppress(OSError):
                 (folder / "error.txt").write_text(f"{error}\n")
@@ -143,10 +143,10 @@ def _failed(error: Exception, run: Run, label: str) -> int:
     with suppress(OSError):
         path.write_text(traceback.format_exc())
     if isinstance(error, OSError) and error.filename:
-        say(f"{label}: {error.filename}: {error.strerror}; once that is mended the same command continues")
+        log(f"{label}: {error.filename}: {error.strerror}; once that is mended the same command continues")
     else:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        say(f"{label}: failed: {reason} (all of it in {path})")
+        log(f"{label}: failed: {reason} (all of it in {path})")
     return 1
 
 

@@ -128,19 +128,19 @@ def _queue() -> set[str]:
 def _is_taken(run: "Run", queue: set[str]) -> bool:
     """Whether a run has a job in the queue or is being trained by a process, which is said."""
     from reproduce.jobs.lock import lock
-    from reproduce.utils.console import say
+    from reproduce.utils.console import log
 
     folder = run.workdir
     submitted = {path.name.partition("_")[0] for path in folder.glob("slurm/*_submitted.pkl")}
     if live := submitted & queue:
-        say(f"{run.name} seed {run.seed}: is job {max(live)} already; not submitted")
+        log(f"{run.name} seed {run.seed}: is job {max(live)} already; not submitted")
         return True
     try:
         if (folder / "lock").exists():
             with lock(folder):
                 pass
     except UserError as error:
-        say(f"{run.name} seed {run.seed}: {error}; not submitted")
+        log(f"{run.name} seed {run.seed}: {error}; not submitted")
         return True
     return False
 

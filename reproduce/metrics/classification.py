@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reproduce.utils.precision import computing
 
 
-class Sums:
+class ErrorCounter:
     """Loss, errors and images seen, summed where the images are; reading them is what synchronises.
 
     The tensors of the sums stay the same from the first addition on: a captured step knows their addresses.
@@ -22,7 +22,7 @@ class Sums:
         self.loss, self.errors, self.n, self.top5_errors = loss, _count(errors), int(n), _count(top5_errors)
 
     @classmethod
-    def restored(cls, saved: Tensor, rank: int, processes: int) -> "Sums":
+    def restored(cls, saved: Tensor, rank: int, processes: int) -> "ErrorCounter":
         """This process's part of saved sums (processes, 4); if their number has changed, all go to the first."""
         if len(saved) == processes:
             return cls(*saved[rank].tolist())
@@ -104,10 +104,10 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @torch.inference_mode()
-def count_errors(net: nn.Module, batches: Batches, precision: str = "fp32", top5: bool = False) -> Sums:
+def count_errors(net: nn.Module, batches: Batches, precision: str = "fp32", top5: bool = False) -> ErrorCounter:
     """Errors over batches of images (b, 3, h, w) and labels (b,), each image a single view."""
     net.eval()
-    sums = Sums()
+    sums = ErrorCounter()
     for images, labels in batches:
         with computing(precision, images.device):
             scores = net(images).float()

@@ -43,4 +43,4 @@ def build_training_net(config: Config) -> nn.Module:
     net = build_net(config)
     if config.train.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    return recomputed(net) if config.execution.recompute else net
+    return recomputed(net) if config.execution.activation_checkpointing else net

@@ -77,7 +77,7 @@ class Training:
         return [self.profile, f"depth {net['depth']}", f"shortcut {net['shortcut']}"]
 
     @property
-    def shown(self) -> dict[str, Any]:
+    def to_public_dict(self) -> dict[str, Any]:
         """The configuration with what views and tables select by."""
         own = {RUN: self.run, PROFILE: self.profile, SEED: self.seed, "recipe_hash": self.recipe_hash}
         return self.config | own | self.origin
@@ -86,7 +86,7 @@ class Training:
 def of_run(run: Run, code: tuple[str | None, bool] = (None, False)) -> Training:
     """A training that is about to start; `code`: the commit of this code, and whether it was changed."""
     origin = {"command": run.command(), "commit": code[0], "dirty": code[1]}
-    return Training(run.name, run.profile, run.seed, run.recipe_hash, run.shown(), origin)
+    return Training(run.name, run.profile, run.seed, run.recipe_hash, run.to_public_dict(), origin)
 
 
 def of_result(result: dict[str, Any]) -> Training:

@@ -29,7 +29,7 @@ from reproduce.tracking.names import (
     of_result,
     project,
 )
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.errors import UserError
 from reproduce.utils.files import read_json, write_json
 
@@ -70,7 +70,7 @@ def publish(profile: str, names: Sequence[str], mode: str) -> int:
     try:
         api = wandb_logger.server() if mode == "online" else None
         for folder in folders:
-            say(f"{folder}: {_publish_one(folder, api)}")
+            log(f"{folder}: {_publish_one(folder, api)}")
     except UserError:
         raise
     except Exception as error:

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 
 from reproduce.config.run import Run
 from reproduce.tracking.names import AXES, AXIS, LAYER, METRICS, Training, has_key, of_run, project
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.environment import commit
 
 SECONDS = 2.5  # a server that has not answered by then is not waited for
@@ -40,7 +40,7 @@ def logger(run: Run, folder: Path) -> Logger | None:
 
 def without(error: Exception) -> None:
     """One line on why W&B has nothing of this run from here on."""
-    say(f"W&B: not used ({next(iter(str(error).splitlines()), type(error).__name__)})")
+    log(f"W&B: not used ({next(iter(str(error).splitlines()), type(error).__name__)})")
 
 
 def _possible(mode: str) -> str:
@@ -48,10 +48,10 @@ def _possible(mode: str) -> str:
     if mode != "online":
         return mode
     if not has_key():
-        say("W&B: no WANDB_API_KEY and no netrc entry; continuing offline (`wandb sync` sends it later)")
+        log("W&B: no WANDB_API_KEY and no netrc entry; continuing offline (`wandb sync` sends it later)")
         return "offline"
     if not _answers(_address()):
-        say("W&B: no answer from the server; continuing offline (`wandb sync` sends it later)")
+        log("W&B: no answer from the server; continuing offline (`wandb sync` sends it later)")
         return "offline"
     return mode
 

@@ -16,7 +16,7 @@ from reproduce.models.layers import BatchNorm
 from reproduce.tracking import wandb_logger
 from reproduce.training import checkpoint
 from reproduce.training.module import IterationModule
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.environment import commit, device_name, versions
 from reproduce.utils.errors import UserError
 from reproduce.utils.files import write_json
@@ -25,7 +25,7 @@ from reproduce.utils.signals import Signals, Stopped
 ASK_SECONDS, ASK_BATCHES = 0.5, 64  # several processes ask each other for wishes so often, and not more rarely
 
 
-class Keeper(Callback):
+class ResumeCallback(Callback):
     """Continues a training where its newest valid state left it and saves states every so many `seconds`.
 
     Process 0 alone decides what is to be done, and tells the others: done already (as `done` answers), continue from
@@ -91,7 +91,7 @@ class Keeper(Callback):
         self.resumed, self.began, self.spent = state["resumed"] + 1, state["began"], state["spent"]
         self.starts = [dict(start) for start in state.get("starts", [])]  # none in a state of an earlier version
         if trainer.is_global_zero:
-            say(f"{self.folder}: continuing at iteration {module.iteration} of {self.iterations}")
+            log(f"{self.folder}: continuing at iteration {module.iteration} of {self.iterations}")
             self._say_if_bn_changed(trainer, module)
         if self.commit != tuple(state["commit"]):  # not the work of one clean commit
             self.commit = self.commit[0], True
@@ -116,7 +116,7 @@ class Keeper(Callback):
         norms = [norm for norm in module.net.modules() if isinstance(norm, BatchNorm)]
         if before and any(norm.group is None for norm in norms):
             images = " and ".join(map(str, sorted(before)))
-            say(
+            log(
                 f"{self.folder}: batch normalisation over {batch // trainer.world_size} images now, {images} before "
                 "(model.bn_group=device): the result will be of mixed groups"
             )
@@ -194,7 +194,7 @@ def _load_momentum(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> N
                 state[name] = torch.empty_like(weight).copy_(value)
 
 
-class Progress(Callback):
+class ProgressReporter(Callback):
     """Says now and then how far a training is: in progress.json for `status` and other jobs, and through `show`."""
 
     def __init__(
@@ -250,7 +250,7 @@ class Progress(Callback):
         self.show(report)
 
 
-class Recorder(Callback):
+class CurveLogger(Callback):
     """Sends each new point of the curve to the observer."""
 
     def __init__(self, sink: Logger | None):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.errors import UserError
 from reproduce.utils.files import write_bytes
 
@@ -80,7 +80,7 @@ def newest(folder: Path, recipe_hash: str, shapes: Mapping[str, Any] | None = No
             if shapes is not None and (reason := _misfit(state, shapes)):
                 raise ValueError(reason)
         except ValueError as error:
-            say(f"{path}: not readable ({error}); trying the one before")
+            log(f"{path}: not readable ({error}); trying the one before")
             continue
         if state["recipe_hash"] != recipe_hash:
             raise UserError(

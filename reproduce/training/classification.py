@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reproduce.metrics.classification import Sums
+from reproduce.metrics.classification import ErrorCounter
 from reproduce.training.module import Batch, IterationModule
 from reproduce.training.optimizer import SGD
 from reproduce.training.schedule import Schedule
@@ -29,7 +29,7 @@ class Classifier(IterationModule):
         super().__init__(net, schedule, sgd, compiled=compiled, captured=captured)
         self.test_precision = test_precision
         self.top5 = top5  # top-5 errors are counted, too
-        self.test, self.held_out = Sums(), Sums()
+        self.test, self.held_out = ErrorCounter(), ErrorCounter()
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         scores = self.trained(images)
@@ -58,7 +58,7 @@ class Classifier(IterationModule):
     def test_row(self) -> dict[str, float]:
         """Of all test images, and of those held out where there are any."""
         test, held_out = self.total(self.test), self.total(self.held_out)
-        self.test, self.held_out, self.tested = Sums(), Sums(), test.n
+        self.test, self.held_out, self.tested = ErrorCounter(), ErrorCounter(), test.n
         row = {"test_error": test.error}
         row |= {"test_top5_error": test.top5_error} if self.top5 else {}
         return row | ({"validation_error": held_out.error} if held_out.n else {})

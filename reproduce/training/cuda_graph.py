@@ -118,7 +118,7 @@ class CapturedStep:
         except RuntimeError as error:
             cause = error.__context__ or error  # the end of a capture that has failed raises once more
             reason = next(iter(str(cause).splitlines()), type(cause).__name__)
-            warnings.warn(f"execution.graph: no capture ({reason}); the training goes on as usual", stacklevel=2)
+            warnings.warn(f"execution.cuda_graph: no capture ({reason}); the training goes on as usual", stacklevel=2)
             return self._work
 
 

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from reproduce.metrics.classification import Sums
+from reproduce.metrics.classification import ErrorCounter
 from reproduce.training.cuda_graph import CAPTURES, CapturedStep, EagerStep, Step
 from reproduce.training.optimizer import SGD
 from reproduce.training.schedule import Schedule
@@ -35,7 +35,10 @@ class IterationModule(L.LightningModule):
         self.iteration = 0  # the one that comes next
         self.warmup_over: int | None = None if schedule.warmup_lr else 0  # the iteration from which `lr` holds
         self.rows: list[dict[str, float]] = []  # the curve, a row per test
-        self.window, self.warmup = Sums(), Sums()  # since the last row; since the last look at the warm-up's error
+        self.window, self.warmup = (
+            ErrorCounter(),
+            ErrorCounter(),
+        )  # since the last row; since the last look at the warm-up's error
         self.tested = 0  # images counted by the last test, over all processes
 
     # A task
@@ -102,7 +105,7 @@ class IterationModule(L.LightningModule):
         return self.schedule.at(iteration, warming, self.rows)
 
     @property
-    def running(self) -> Sequence[Sums]:
+    def running(self) -> Sequence[ErrorCounter]:
         """What the training adds to: with a warm-up both sums, to the end (the second is no longer read then)."""
         return (self.window, self.warmup) if self.schedule.warmup_lr else (self.window,)
 
@@ -135,9 +138,9 @@ class IterationModule(L.LightningModule):
         self.rows.append(row | self.test_row())
         self.window.clear()
 
-    def total(self, sums: Sums) -> Sums:
+    def total(self, sums: ErrorCounter) -> ErrorCounter:
         """The sums over all processes."""
-        return Sums(*self.trainer.strategy.reduce(sums.tensor(self.device), reduce_op="sum").tolist())
+        return ErrorCounter(*self.trainer.strategy.reduce(sums.tensor(self.device), reduce_op="sum").tolist())
 
     # The state of a training
 
@@ -148,7 +151,9 @@ class IterationModule(L.LightningModule):
             "warmup_over": self.warmup_over,
             "rows": [dict(row) for row in self.rows],
             "window": self._of_every_process(self.window.tensor(self.device)),
-            "warmup": self._of_every_process((self.warmup if self.warmup_over is None else Sums()).tensor(self.device)),
+            "warmup": self._of_every_process(
+                (self.warmup if self.warmup_over is None else ErrorCounter()).tensor(self.device)
+            ),
             "statistics": self._of_every_process(self._statistics()),
         }
 
@@ -159,8 +164,8 @@ class IterationModule(L.LightningModule):
         """
         self.iteration, self.warmup_over = state["iteration"], state["warmup_over"]
         self.rows = [dict(row) for row in state["rows"]]
-        self.window = Sums.restored(state["window"], rank, processes)
-        self.warmup = Sums.restored(state["warmup"], rank, processes)
+        self.window = ErrorCounter.restored(state["window"], rank, processes)
+        self.warmup = ErrorCounter.restored(state["warmup"], rank, processes)
         if (kept := state.get("statistics")) is not None:  # a state of an earlier version has those of process 0 alone
             self._set_statistics(kept[rank] if len(kept) == processes else kept.double().mean(0))
 

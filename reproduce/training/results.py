@@ -15,7 +15,7 @@ from reproduce.metrics import classification
 from reproduce.models import complexity, precise_bn
 from reproduce.models.pretrained import weights_sha256
 from reproduce.training import checkpoint
-from reproduce.training.callbacks import Keeper
+from reproduce.training.callbacks import ResumeCallback
 from reproduce.training.classification import Classifier
 from reproduce.utils.environment import device_name, processor, versions
 from reproduce.utils.errors import UserError
@@ -70,16 +70,18 @@ def last_point(run: Run, module: Classifier, data: Data, device: torch.device) -
     return last
 
 
-def origin(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: Keeper) -> dict[str, Any]:
+def origin(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: ResumeCallback) -> dict[str, Any]:
     """Provenance of the result, with the time that all starts took together."""
     device = trainer.strategy.root_device
     found = provenance(run, data=data_provenance(data), device=device, processes=trainer.world_size, code=keeper.commit)
-    found |= {"captured": module.was_captured} if run.config.execution.graph else {}
+    found |= {"captured": module.was_captured} if run.config.execution.cuda_graph else {}
     found |= {"start": keeper.began, "end": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     return found | {"hours": round(keeper.seconds_in_all / 3600, 4), "resumed": keeper.resumed, "starts": keeper.starts}
 
 
-def write_result(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: Keeper) -> dict[str, Any]:
+def write_result(
+    run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: ResumeCallback
+) -> dict[str, Any]:
     """results/<profile>/<run>/seed-<k>/: the curve, and result.json last: its presence says that the run is done."""
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.net.state_dict().items()}
     last = last_point(run, module, data, trainer.strategy.root_device)
@@ -112,7 +114,7 @@ def provenance(
 ) -> dict[str, Any]:
     """Where a number comes from. No host or user name, no path of this machine, never sys.argv."""
     return {
-        "config": run.shown(),
+        "config": run.to_public_dict(),
         "recipe_hash": run.recipe_hash,
         "command": run.command(),
         "overrides": run.shown_overrides,

@@ -8,10 +8,10 @@ from reproduce.config.device import set_threads
 from reproduce.config.run import RESULTS, Run
 from reproduce.data.build import Data, build_data, chunk_of
 from reproduce.tracking import wandb_logger
-from reproduce.training.callbacks import Keeper, Progress, Recorder
+from reproduce.training.callbacks import CurveLogger, ProgressReporter, ResumeCallback
 from reproduce.training.results import write_result
 from reproduce.training.trainer import TASKS, build_trainer, on_gpu
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.distributed import is_first_process
 from reproduce.utils.errors import UserError
 from reproduce.utils.files import read_json
@@ -65,17 +65,17 @@ def train(run: Run, label: str, show: Show, signals: Signals) -> None:
     data = build_data(config, chunk_of(config))
     module = TASKS[config.task](config)
     alone = config.execution.devices * config.execution.nodes == 1
-    if config.execution.graph and not (alone and on_gpu(config)) and is_first_process():
-        say(f"{label}: execution.graph: without effect; a step is captured on a single CUDA device")
+    if config.execution.cuda_graph and not (alone and on_gpu(config)) and is_first_process():
+        log(f"{label}: execution.cuda_graph: without effect; a step is captured on a single CUDA device")
 
     def done() -> bool:
         guard_data(run, data)
         return is_done(run)
 
     t, seconds = config.train, config.execution.checkpoint_seconds
-    keeper = Keeper(folder, run.recipe_hash, t.iterations, t.test_every, seconds, done, signals)
-    progress = Progress(folder, label, t.iterations, show, spent=lambda: keeper.seconds_in_all)
-    trainer = build_trainer(config, [Recorder(sink), keeper, progress], sink)
+    keeper = ResumeCallback(folder, run.recipe_hash, t.iterations, t.test_every, seconds, done, signals)
+    progress = ProgressReporter(folder, label, t.iterations, show, spent=lambda: keeper.seconds_in_all)
+    trainer = build_trainer(config, [CurveLogger(sink), keeper, progress], sink)
     summary: dict[str, Any] | None = None
     if trainer.world_size > 1:
         os.environ |= as_parent()  # the processes that Lightning starts do not outlive this one

@@ -38,7 +38,7 @@ def build_classifier(config: Config) -> Classifier:
         sgd,
         test_precision=config.eval.precision,
         compiled=t.compile,
-        captured=config.execution.graph,
+        captured=config.execution.cuda_graph,
         top5=config.data.top5,
     )
 
@@ -68,7 +68,7 @@ def environment(config: Config) -> ClusterEnvironment | None:
 
 
 def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | None) -> L.Trainer:
-    """Lightning's Trainer, plain. Its epochs are the intervals between tests; the Keeper sets how many are left."""
+    """Lightning's Trainer, plain. Its epochs are the intervals between tests; ResumeCallback sets how many are left."""
     e = config.execution
     _quiet()
     trainer = L.Trainer(
@@ -79,21 +79,21 @@ def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | No
         strategy=DDPStrategy(broadcast_buffers=False) if e.devices * e.nodes > 1 else "auto",
         plugins=environment(config),
         precision=PRECISIONS[computed(config.train.precision, device_of(config))],
-        benchmark=e.autotune,
+        benchmark=e.cudnn_benchmark,
         logger=logger or False,
         callbacks=callbacks,
         max_epochs=1,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,  # the batches are keyed by iteration, not by a sampler
         num_sanity_val_steps=0,
-        enable_checkpointing=False,  # the Keeper's states are atomic and hold our iteration counter
+        enable_checkpointing=False,  # ResumeCallback's states are atomic and hold our iteration counter
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     # Signals are ours (stop.py): Lightning's handlers leave with code 0 or 134 and save nothing, or a second kind of
     # checkpoint under SLURM (lightning 2.6; Lightning-AI/pytorch-lightning#20806, #21623).
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    # So is asking the other processes (Keeper): Lightning would broadcast and wait after every batch (#21487).
+    # So is asking the other processes (ResumeCallback): Lightning would broadcast and wait after every batch (#21487).
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
     return trainer
 

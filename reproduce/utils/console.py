@@ -109,10 +109,10 @@ class Display:
         ended = report["iteration"] >= report["iterations"] > iteration
         if (now - when >= LINE_SECONDS and report["iteration"] != iteration) or ended:
             self.told[label] = now, report["iteration"]
-            say(sentence(report) + together)
+            log(sentence(report) + together)
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """One line to the person at the terminal; the results themselves go to files."""
     with suppress(OSError):  # a terminal or pipe that has gone is no reason to stop
         print(line, file=sys.stderr, flush=True)

@@ -24,9 +24,9 @@ from benchmarks.step import bare_loop
 from reproduce.config.run import Run
 from reproduce.data.build import build_data
 from reproduce.data.cifar10 import augment
-from reproduce.data.cifar10.datamodule import Cifar10
+from reproduce.data.cifar10.datamodule import Cifar10DataModule
 from reproduce.data.imagenet import decode as decode_module
-from reproduce.data.imagenet.datamodule import ImageNet
+from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.data.synthetic.imagenet import encode
 from reproduce.training.trainer import build_classifier, build_trainer
 from tests.helpers.images import smooth
@@ -63,14 +63,14 @@ def best_of(floor: float, measure: Callable[[], float]) -> float:
 
 
 @pytest.fixture
-def cifar(tiny: Callable[..., Run]) -> Cifar10:
+def cifar(tiny: Callable[..., Run]) -> Cifar10DataModule:
     data = build_data(tiny(overrides=["data.subset=20", "train.batch_size=64", "train.iterations=1000"]).config)
-    assert isinstance(data, Cifar10)
+    assert isinstance(data, Cifar10DataModule)
     data.setup("fit")
     return data
 
 
-def augmentation(data: Cifar10) -> float:
+def augmentation(data: Cifar10DataModule) -> float:
     images, ours, theirs = PilImages(data), count(), count()
 
     def usual() -> Tensor:
@@ -80,11 +80,11 @@ def augmentation(data: Cifar10) -> float:
     return in_turns(lambda: data.train_batch(next(ours)), usual)
 
 
-def test_augmentation_of_a_batch_beats_one_image_at_a_time(cifar: Cifar10) -> None:
+def test_augmentation_of_a_batch_beats_one_image_at_a_time(cifar: Cifar10DataModule) -> None:
     assert best_of(BATCHED, lambda: augmentation(cifar)) > BATCHED
 
 
-def test_a_loop_over_images_would_be_seen(cifar: Cifar10, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_over_images_would_be_seen(cifar: Cifar10DataModule, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same augmentation, image by image."""
     whole = augment.crop_flip
 
@@ -122,7 +122,7 @@ def step(tiny: Callable[..., Run], waste: Loop = lambda: None) -> float:
     words = ["train.iterations=16", "train.test_every=16", "train.milestones=[]", "train.batch_size=16"]
     config = tiny(overrides=[*words, "data.subset=10", "execution.checkpoint_seconds=86400"]).config
     data = build_data(config)
-    assert isinstance(data, Cifar10)
+    assert isinstance(data, Cifar10DataModule)
     data.setup("fit")
     turns = Turns(bare_loop(config, data, torch.device("cpu")), waste)
     trainer = build_trainer(config, [turns], None)
@@ -139,7 +139,7 @@ def test_what_doubles_a_step_would_be_seen(tiny: Callable[..., Run]) -> None:
     """A second training step's worth of work after each of ours."""
     config = tiny(overrides=["train.batch_size=16", "data.subset=10"]).config
     data = build_data(config)
-    assert isinstance(data, Cifar10)
+    assert isinstance(data, Cifar10DataModule)
     data.setup("fit")
     more = bare_loop(config, data, torch.device("cpu"))
     assert step(tiny, lambda: next(more)) < STEP
@@ -149,7 +149,7 @@ def test_what_doubles_a_step_would_be_seen(tiny: Callable[..., Run]) -> None:
 
 
 @pytest.fixture
-def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageNet]:
+def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageNetDataModule]:
     """Eight JPEGs of a photograph's size, under the paper's view."""
     for k in range(8):
         (tmp_path / f"{k}.JPEG").write_bytes(encode(smooth(375, 500, k)))
@@ -158,33 +158,35 @@ def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ima
         yield data
 
 
-def view(data: ImageNet) -> float:
+def view(data: ImageNetDataModule) -> float:
     ours, theirs, share = count(), count(), data.share(0, 1)
     return in_turns(lambda: share(next(ours)), lambda: bench.reference_batch(data, next(theirs)))
 
 
-def test_the_view_beats_the_reference_pipeline(photographs: ImageNet) -> None:
+def test_the_view_beats_the_reference_pipeline(photographs: ImageNetDataModule) -> None:
     assert best_of(VIEW, lambda: view(photographs)) > VIEW
 
 
-def test_a_view_that_decodes_often_would_be_seen(photographs: ImageNet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_view_that_decodes_often_would_be_seen(
+    photographs: ImageNetDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
     once = decode_module.decode
     monkeypatch.setattr(decode_module, "decode", lambda data, rows=None: [once(data) for _ in range(5)][0])
     assert view(photographs) < VIEW
 
 
-def test_shards_beat_decoding(photographs: ImageNet) -> None:
+def test_shards_beat_decoding(photographs: ImageNetDataModule) -> None:
     with bench.from_shards(photographs) as stored:
         found = best_of(CUT, lambda: cutting(stored[bench.CUT], photographs))
         assert found > CUT
 
 
-def test_shards_that_are_resized_where_they_are_cut_would_be_seen(photographs: ImageNet) -> None:
+def test_shards_that_are_resized_where_they_are_cut_would_be_seen(photographs: ImageNetDataModule) -> None:
     with bench.from_shards(photographs) as stored:
         assert cutting(stored[bench.RESIZED], photographs) < CUT
 
 
-def cutting(stored: ImageNet, files: ImageNet) -> float:
+def cutting(stored: ImageNetDataModule, files: ImageNetDataModule) -> float:
     ours, theirs, cut, decoded = count(), count(), stored.share(0, 1), files.share(0, 1)
     images = stored.batch_size / files.batch_size
     return images * in_turns(lambda: cut(next(ours)), lambda: decoded(next(theirs)))

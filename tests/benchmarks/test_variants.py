@@ -36,6 +36,6 @@ def test_every_way_of_a_step_has_its_turns(
 
 def test_the_ways_of_a_gpu_are_configurations() -> None:
     found = [resolve("cifar10-resnet-56", "demo", words).config for words in variants.GPU.values()]
-    assert sum(config.execution.graph for config in found) == 4
-    assert sum(config.execution.autotune for config in found) == 2
+    assert sum(config.execution.cuda_graph for config in found) == 4
+    assert sum(config.execution.cudnn_benchmark for config in found) == 2
     assert {config.train.precision for config in found} == {"bf16", "fp32", "tf32"}

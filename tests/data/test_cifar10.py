@@ -18,7 +18,7 @@ from torchvision.datasets import CIFAR10
 
 from reproduce.data.cifar10 import datamodule, download
 from reproduce.data.cifar10.augment import crop_flip, draw, normalize
-from reproduce.data.cifar10.datamodule import Cifar10
+from reproduce.data.cifar10.datamodule import Cifar10DataModule
 from reproduce.data.cifar10.folder import read_folder
 from reproduce.data.cifar10.images import Images
 from reproduce.data.sampling import ORDER, epoch_order, hash32
@@ -40,7 +40,7 @@ def random_images(n_train: int, n_test: int = 10, classes: int = 5) -> Images:
     return Images(pixels(n_train), labels[0], pixels(n_test), labels[1], names, "random images")
 
 
-def module(images: Images, monkeypatch: pytest.MonkeyPatch, **given: Any) -> Cifar10:
+def module(images: Images, monkeypatch: pytest.MonkeyPatch, **given: Any) -> Cifar10DataModule:
     """A set-up DataModule over the given images."""
     monkeypatch.setitem(datamodule.READERS, "synthetic", lambda root: images)
     values: dict[str, Any] = {
@@ -51,7 +51,7 @@ def module(images: Images, monkeypatch: pytest.MonkeyPatch, **given: Any) -> Cif
         "iterations": 1000,
         "test_every": 100,
     }
-    data = Cifar10(**(values | given))
+    data = Cifar10DataModule(**(values | given))
     data.setup()
     return data
 
@@ -248,7 +248,7 @@ def test_channels_last_changes_the_layout_only(monkeypatch: pytest.MonkeyPatch) 
 # The stream
 
 
-def indices(data: Cifar10, iteration: int) -> list[int]:
+def indices(data: Cifar10DataModule, iteration: int) -> list[int]:
     return data._stream.indices(torch.tensor([iteration]), torch.arange(data.batch_size))[0].tolist()
 
 
@@ -389,7 +389,7 @@ def test_each_test_image_is_counted_once(n: int, world: int, monkeypatch: pytest
 # Loaders
 
 
-def iterations(data: Cifar10) -> list[list[int]]:
+def iterations(data: Cifar10DataModule) -> list[list[int]]:
     return [item.tolist() for item in data.train_dataloader()]
 
 
@@ -518,8 +518,8 @@ def pack(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return archive
 
 
-def official_module(root: Path, **given: Any) -> Cifar10:
-    data = Cifar10(source="official", root=str(root), batch_size=8, seed=0, iterations=10, **given)
+def official_module(root: Path, **given: Any) -> Cifar10DataModule:
+    data = Cifar10DataModule(source="official", root=str(root), batch_size=8, seed=0, iterations=10, **given)
     data.prepare_data()
     data.setup()
     return data
@@ -633,7 +633,7 @@ def test_offline_is_one_line_with_the_cure(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_setup_without_the_data_says_what_is_missing(tmp_path: Path) -> None:
-    data = Cifar10(source="official", root=str(tmp_path), batch_size=8, seed=0, iterations=10)
+    data = Cifar10DataModule(source="official", root=str(tmp_path), batch_size=8, seed=0, iterations=10)
     with pytest.raises(UserError, match=r"neither cifar-10-python\.tar\.gz nor cifar-10-batches-py/ is there"):
         data.setup()
 
@@ -665,7 +665,7 @@ def test_a_folder_is_read_in_the_order_of_names(folder: Path) -> None:
     assert images.train_labels.tolist() == [0, 0, 1, 1]
     assert images.test_images[:, 2, 31, 31].tolist() == [4, 5]
     assert images.description == "folder of images (PNG), 2 classes"
-    data = Cifar10(source="folder", root=str(folder), batch_size=2, seed=0, iterations=5)
+    data = Cifar10DataModule(source="folder", root=str(folder), batch_size=2, seed=0, iterations=5)
     data.setup()
     assert data.fingerprint == images.fingerprint()
     assert not data.is_official
@@ -809,11 +809,11 @@ def test_the_mean_colour_does_not_tell_the_class() -> None:
 def test_unknown_values_are_refused() -> None:
     required: Any = {"root": "", "batch_size": 8, "seed": 0, "iterations": 10}
     with pytest.raises(UserError, match=r"data\.source: 'cifar' is not one of official, folder, synthetic"):
-        Cifar10(source="cifar", **required)
+        Cifar10DataModule(source="cifar", **required)
     with pytest.raises(UserError, match=r"data\.normalize: 'z' is not one of per-pixel-mean, channels"):
-        Cifar10(source="synthetic", normalize="z", **required)
+        Cifar10DataModule(source="synthetic", normalize="z", **required)
     with pytest.raises(UserError, match=r"data\.mean, data\.std: three numbers each"):
-        Cifar10(source="synthetic", normalize="channels", mean=(0, 0, 0), **required)
+        Cifar10DataModule(source="synthetic", normalize="channels", mean=(0, 0, 0), **required)
 
 
 def test_the_fingerprint_is_of_labels_and_images(monkeypatch: pytest.MonkeyPatch) -> None:

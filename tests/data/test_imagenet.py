@@ -24,7 +24,7 @@ from torch import Tensor
 from reproduce.data.imagenet import decode as decode_module
 from reproduce.data.imagenet import image_folder
 from reproduce.data.imagenet import normalize as mean_module
-from reproduce.data.imagenet.datamodule import ImageNet
+from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.data.imagenet.decode import decode, read_image
 from reproduce.data.imagenet.transforms import (
     _covered,
@@ -748,7 +748,7 @@ def test_val_alone_is_enough_to_test_weights_by_others(embedded: Path, tmp_path:
     if flat:
         (tmp_path / "val_labels.txt").write_text("".join(names))
     values: dict[str, Any] = {"batch_size": 8, "seed": 1, "iterations": 100, "crop": 32, "shorter_side": (36, 60)}
-    alone = ImageNet(source="folder", root=str(tmp_path), test_side=40, cache=embedded, **(values | CHANNELS))
+    alone = ImageNetDataModule(source="folder", root=str(tmp_path), test_side=40, cache=embedded, **(values | CHANNELS))
     alone.setup("test")
     assert (alone.n_train, alone.n_test, alone.classes) == (0, whole.n_test, whole.classes)
     assert alone.description.endswith("validation images only")
@@ -757,4 +757,6 @@ def test_val_alone_is_enough_to_test_weights_by_others(embedded: Path, tmp_path:
         assert torch.equal(x, same_x)
         assert torch.equal(y, same_y)
     with pytest.raises(UserError, match="train: no such folder"):
-        ImageNet(source="folder", root=str(tmp_path), cache=embedded, **values).setup("test")  # needs the mean image
+        ImageNetDataModule(source="folder", root=str(tmp_path), cache=embedded, **values).setup(
+            "test"
+        )  # needs the mean image

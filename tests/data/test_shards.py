@@ -21,9 +21,9 @@ from reproduce.config.load import resolve
 from reproduce.data.imagenet import resize_on_device as resample_module
 from reproduce.data.imagenet import shards as shards_module
 from reproduce.data.imagenet import write_shards as predecode_module
-from reproduce.data.imagenet.datamodule import ImageNet
+from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.data.imagenet.decode import read_image
-from reproduce.data.imagenet.resize_on_device import Cuts, pack, resample
+from reproduce.data.imagenet.resize_on_device import CropRegions, pack, resample
 from reproduce.data.imagenet.shards import Shards
 from reproduce.data.imagenet.transforms import region, resize_shorter, training_crop
 from reproduce.data.imagenet.write_shards import PART, predecode
@@ -43,7 +43,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def of(root: Path, **given: Any) -> ImageNet:
+def of(root: Path, **given: Any) -> ImageNetDataModule:
     return module(root / "cache", **({"source": "folder", "root": str(root)} | CHANNELS | given))
 
 
@@ -83,7 +83,7 @@ def test_parts_of_the_training_set_find_their_images(root: Path, given: dict[str
     assert torch.equal(files.train_batch(2)[0], stored.train_batch(2)[0])
 
 
-def cut_and_cropped() -> tuple[Cuts, Tensor]:
+def cut_and_cropped() -> tuple[CropRegions, Tensor]:
     """What forty crops cover, up and down, wide and high, mirrored or not; and the crops as workers make them."""
     shapes = [(60, 80), (91, 50), (40, 40), (200, 41), (64, 64)] * 8
     images = [smooth(*shape, seed) for seed, shape in enumerate(shapes)]
@@ -224,7 +224,7 @@ def test_shards_of_other_images_are_refused(root: Path) -> None:
 
 
 def test_testing_alone_asks_for_no_shards(root: Path) -> None:
-    data = ImageNet(**_given(root))
+    data = ImageNetDataModule(**_given(root))
     data.setup("test")
     assert len(list(data.test_batches())) == 1
     with pytest.raises(UserError, match="is not there"):
@@ -287,7 +287,7 @@ def test_the_side_is_part_of_the_recipe_and_the_place_is_not() -> None:
     assert placed.profile == side.profile
     assert placed.recipe_hash == side.recipe_hash != plain.recipe_hash
     assert "data.predecoded" not in plain.recipe()
-    assert "/home/me" not in placed.command() + str(placed.shown())
+    assert "/home/me" not in placed.command() + str(placed.to_public_dict())
     assert "data.shards=$SHARDS" in placed.command()
     with pytest.raises(UserError, match="data.predecoded"):
         run("data.predecoded=8")

@@ -206,7 +206,7 @@ def test_published_weights_see_what_torchvision_would_show_them(
     from torchvision.transforms import v2
 
     from reproduce.data.build import build_data
-    from reproduce.data.imagenet.datamodule import ImageNet
+    from reproduce.data.imagenet.datamodule import ImageNetDataModule
     from reproduce.evaluation.published import MEAN, STD, WEIGHTS, config_run, load
 
     monkeypatch.chdir(tmp_path)
@@ -215,7 +215,7 @@ def test_published_weights_see_what_torchvision_would_show_them(
     save_theirs(tmp_path / "w.pth", theirs)
     run = config_run(WEIGHTS["resnet18"], "smoke", ("eval.precision=fp32",))
     ours, data = load(WEIGHTS["resnet18"], run, tmp_path / "w.pth").eval(), build_data(run.config)
-    assert isinstance(data, ImageNet)
+    assert isinstance(data, ImageNetDataModule)
     data.setup("test")
     steps = [v2.Resize(72), v2.CenterCrop(64), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
     views: Any = v2.Compose(steps)

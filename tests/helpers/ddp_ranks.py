@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from reproduce.config.load import resolve
 from reproduce.data.build import build_data
-from reproduce.training.callbacks import Keeper
+from reproduce.training.callbacks import ResumeCallback
 from reproduce.training.classification import Classifier
 from reproduce.training.trainer import build_classifier, build_trainer
 from tests.helpers.tiny import TINY
@@ -42,13 +42,13 @@ class Compare(Callback):
 
 def main(raw: bool) -> None:
     torch.set_num_threads(1)
-    words = [*TINY, "execution.devices=3", "train.batch_size=6", "data.subset=1", "execution.chunk=2"]
+    words = [*TINY, "execution.devices=3", "train.batch_size=6", "data.subset=1", "execution.steps_per_batch=2"]
     run = resolve("cifar10-resnet-20", "smoke", words)
     module, compare = build_classifier(run.config), Compare()
     if raw:
         monkeypatched: Any = Classifier
         monkeypatched.manual_backward = lambda self, loss: loss.backward()
-    keeper = Keeper(run.folder, run.recipe_hash, 12, 5, 1000)
+    keeper = ResumeCallback(run.folder, run.recipe_hash, 12, 5, 1000)
     trainer = build_trainer(run.config, [keeper, compare], None)
     data = build_data(run.config, chunk=2)
     trainer.fit(module, datamodule=data)

@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from reproduce.data.imagenet.datamodule import ImageNet
+from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.utils.errors import UserError
 
 
@@ -33,7 +33,7 @@ def main(root: Path) -> int:
     sizes = {"crop": 32, "shorter_side": (32, 40), "test_side": 36}
     channels = {"normalize": "channels", "mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
     run = {"batch_size": 4, "seed": 0, "iterations": 1000, "test_every": 1000, "workers": 1}
-    data = ImageNet(source="folder", root=str(root), **run, **sizes, **channels)  # type: ignore[arg-type]
+    data = ImageNetDataModule(source="folder", root=str(root), **run, **sizes, **channels)  # type: ignore[arg-type]
     trainer = L.Trainer(
         accelerator="cpu",
         devices=2,

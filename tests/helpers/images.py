@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from reproduce.data.imagenet.datamodule import ImageNet
+from reproduce.data.imagenet.datamodule import ImageNetDataModule
 
 CHANNELS = {"normalize": "channels", "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2)}
 
 
-def module(cache: Path, /, **given: Any) -> ImageNet:
+def module(cache: Path, /, **given: Any) -> ImageNetDataModule:
     """A set-up DataModule of small crops."""
     values: dict[str, Any] = {"source": "synthetic", "root": "", "batch_size": 8, "seed": 1, "iterations": 100}
     values |= {"test_every": 10, "crop": 32, "shorter_side": (36, 60), "test_side": 40, "cache": cache}
-    data = ImageNet(**(values | given))
+    data = ImageNetDataModule(**(values | given))
     data.setup()
     return data
 

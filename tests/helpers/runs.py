@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from reproduce.config.run import Run
 from reproduce.jobs.runner import train_all
 from reproduce.training import checkpoint
-from reproduce.training.callbacks import Keeper
+from reproduce.training.callbacks import ResumeCallback
 
 
 def result(run: Run) -> dict[str, Any]:
@@ -30,15 +30,15 @@ def forget(run: Run) -> None:
 
 def break_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     """Make the next training fall over once iteration `iteration` is done (after the state was saved)."""
-    untouched = Keeper.on_train_batch_end
+    untouched = ResumeCallback.on_train_batch_end
 
-    def fall(self: Keeper, trainer: Any, module: Any, *args: Any) -> None:
+    def fall(self: ResumeCallback, trainer: Any, module: Any, *args: Any) -> None:
         untouched(self, trainer, module, *args)
         if module.iteration == iteration:
-            monkeypatch.setattr(Keeper, "on_train_batch_end", untouched)
+            monkeypatch.setattr(ResumeCallback, "on_train_batch_end", untouched)
             raise RuntimeError("the power went")
 
-    monkeypatch.setattr(Keeper, "on_train_batch_end", fall)
+    monkeypatch.setattr(ResumeCallback, "on_train_batch_end", fall)
 
 
 def difference(one: Path, other: Path) -> float:

@@ -217,11 +217,17 @@ def test_runs_on_one_gpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> No
     assert "assumed" not in room.memory([run_of("cifar10-resnet-20")]).text  # on a CPU
     assert "for 2 process(es) for cifar10-resnet-110, cifar10-resnet-44 (" in found(2).text
     assert float(found(2).text.split()[0]) < float(found(1).text.split()[0])
-    assert "(batch 128, bf16, recomputing)" in found(2, "train.precision=bf16", "execution.recompute=true").text
+    assert (
+        "(batch 128, bf16, recomputing)"
+        in found(2, "train.precision=bf16", "execution.activation_checkpointing=true").text
+    )
     tight = found(1, "train.batch_size=1280")
     assert tight.level == "error"
-    assert "SET=execution.recompute=true" in tight.text
-    assert "SET=execution.recompute" not in found(1, "train.batch_size=12800", "execution.recompute=true").text
+    assert "SET=execution.activation_checkpointing=true" in tight.text
+    assert (
+        "SET=execution.activation_checkpointing"
+        not in found(1, "train.batch_size=12800", "execution.activation_checkpointing=true").text
+    )
 
 
 def test_disk_for_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -87,13 +87,13 @@ def test_a_capture_that_fails_is_timed_under_no_name(
 ) -> None:
     def measure(depth: int, precision: str, steps: int, graph: bool) -> dict[str, list[float]]:
         if graph:
-            warnings.warn("execution.graph: no capture (refused); the training goes on as usual", stacklevel=2)
+            warnings.warn("execution.cuda_graph: no capture (refused); the training goes on as usual", stacklevel=2)
         return {}
 
     monkeypatch.setattr(step, "measure", measure)
     monkeypatch.setattr(step, "gemm_rate", lambda precision, device: 1e12)
     assert [row["net"] for row in step.rows(torch.device("cuda"))] == ["ResNet-20", "ResNet-110"] * 2
-    assert capsys.readouterr().err.count("captured: left out; execution.graph: no capture (refused)") == 4
+    assert capsys.readouterr().err.count("captured: left out; execution.cuda_graph: no capture (refused)") == 4
 
 
 def test_the_usual_loop_takes_fewer_steps_a_turn_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

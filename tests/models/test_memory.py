@@ -78,12 +78,12 @@ def test_a_training_that_recomputes_gives_the_same_bits(tiny: Make) -> None:
     usual = tiny(overrides=words)
     expected = outcome(usual)
     forget(usual)
-    assert outcome(tiny(overrides=[*words, "execution.recompute=true"])) == expected
+    assert outcome(tiny(overrides=[*words, "execution.activation_checkpointing=true"])) == expected
 
 
 def test_recomputing_does_not_go_with_compile(tiny: Make) -> None:
-    with pytest.raises(UserError, match="execution.recompute: does not go with train.compile"):
-        tiny(overrides=["execution.recompute=true", "train.compile=true"])
+    with pytest.raises(UserError, match="execution.activation_checkpointing: does not go with train.compile"):
+        tiny(overrides=["execution.activation_checkpointing=true", "train.compile=true"])
 
 
 def test_what_a_step_holds_is_counted_by_hand() -> None:
@@ -115,7 +115,7 @@ def test_a_net_of_110_layers_takes_a_third_when_it_recomputes() -> None:
         return step_gigabytes(resolve("cifar10-resnet-110", "paper", [*words]), precision)
 
     usual = taken("fp32")
-    assert taken("fp32", "execution.recompute=true") < usual / 3
+    assert taken("fp32", "execution.activation_checkpointing=true") < usual / 3
     assert taken("bf16") == pytest.approx(usual / 2, rel=0.05)
 
 
@@ -141,7 +141,7 @@ def test_the_documentation_says_what_is_counted(depth: int) -> None:
     counted = []
     for precision in ("fp32", "bf16"):
         for saving in ("false", "true"):
-            run = resolve(f"cifar10-resnet-{depth}", "paper", [f"execution.recompute={saving}"])
+            run = resolve(f"cifar10-resnet-{depth}", "paper", [f"execution.activation_checkpointing={saving}"])
             counted.append(f"{step_gigabytes(run, precision):.2f}")
     page = (Path(__file__).resolve().parents[2] / "docs" / "performance.md").read_text()
     assert f"| ResNet-{depth} | {' | '.join(counted)} |" in page

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from reproduce.config.run import Run
 from reproduce.data.build import build_data
-from reproduce.data.cifar10.datamodule import Cifar10
+from reproduce.data.cifar10.datamodule import Cifar10DataModule
 from reproduce.metrics.classification import count_errors
 from reproduce.models.build import build_net
 from reproduce.models.precise_bn import recompute_bn
@@ -47,7 +47,7 @@ def continued(tmp_path: Path, points: Sequence[int], processes: int, words: tupl
     return identical
 
 
-TWO = (*WORDS, "execution.chunk=2")
+TWO = (*WORDS, "execution.steps_per_batch=2")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_each_image_is_counted_once_whatever_the_shares(tiny: Make, figure: Figu
     """T9 and T10: an empty share is among them (1 image on 2 and 3 processes)."""
     data, right = build_data(tiny(overrides=["data.subset=11"]).config), []
     data.setup("test")
-    assert isinstance(data, Cifar10)
+    assert isinstance(data, Cifar10DataModule)
     images, labels = data.test_images, data.test_labels
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10))
     for n in (1, 2, 3, 97, 100, 101):

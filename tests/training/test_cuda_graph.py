@@ -15,16 +15,16 @@ from torch.utils._pytree import tree_leaves
 
 from reproduce.config.run import Run
 from reproduce.jobs.runner import train_all
-from reproduce.metrics.classification import Sums
+from reproduce.metrics.classification import ErrorCounter
 from reproduce.training import checkpoint, cuda_graph
-from reproduce.training.callbacks import Keeper
+from reproduce.training.callbacks import ResumeCallback
 from reproduce.training.classification import Classifier
 from reproduce.training.cuda_graph import WARM_UP, CapturedStep, EagerStep, Work
 from reproduce.training.optimizer import SGD
 from tests.helpers.runs import break_at, forget, outcome, result
 
 Make = Callable[..., Run]
-CAPTURED = ["execution.graph=true"]
+CAPTURED = ["execution.cuda_graph=true"]
 
 
 class Again:
@@ -110,7 +110,7 @@ class Training:
         layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
         self.net = nn.Sequential(*layers, nn.Linear(8, 4)).to(memory_format=torch.channels_last)
         self.optimizer = SGD().over(self.net, fused)
-        self.sums = Sums()
+        self.sums = ErrorCounter()
 
     def update(self, images: Tensor, labels: Tensor) -> None:
         self.optimizer.zero_grad()
@@ -268,7 +268,7 @@ def test_no_gradient_accumulator_outlives_an_iteration_of_a_captured_training(
         untouched(self, loss, *args, **kwargs)
 
     monkeypatch.setattr(Classifier, "manual_backward", backward)
-    assert train_all([tiny(overrides=[*CAPTURED, "train.precision=bf16", "execution.chunk=4"])]) == 0
+    assert train_all([tiny(overrides=[*CAPTURED, "train.precision=bf16", "execution.steps_per_batch=4"])]) == 0
     assert again.records == 1
     assert left == [0] * 12
 
@@ -289,9 +289,9 @@ def test_a_batch_of_another_size_is_refused() -> None:
     "words",
     [
         [],
-        ["execution.chunk=4"],
+        ["execution.steps_per_batch=4"],
         ["train.precision=bf16"],
-        ["execution.recompute=true"],
+        ["execution.activation_checkpointing=true"],
         ["train.warmup_lr=0.01", "train.warmup_error=100"],
         ["train.warmup_lr=0.01", "train.warmup_error=0"],
         ["train.lr_policy=plateau", "train.plateau_watch=train", "train.plateau_patience=1", "train.plateau_gain=50"],
@@ -318,8 +318,8 @@ def test_a_state_continues_with_and_without_capture(
     expected = outcome(run)
     forget(run)
     break_at(monkeypatch, iteration)
-    assert train_all([tiny(overrides=[*warm, f"execution.graph={order[0]}"])]) == 1
-    assert outcome(tiny(overrides=[*warm, f"execution.graph={order[1]}"])) == expected
+    assert train_all([tiny(overrides=[*warm, f"execution.cuda_graph={order[0]}"])]) == 1
+    assert outcome(tiny(overrides=[*warm, f"execution.cuda_graph={order[1]}"])) == expected
     assert again.records == (order[0] and iteration > WARM_UP) + (order[1] and 12 - iteration > WARM_UP)
 
 
@@ -329,7 +329,7 @@ def test_states_on_the_way_hold_the_same(tiny: Make, again: type[Again], monkeyp
         kept = states[graph] = []
         save = lambda folder, state, kept=kept: kept.append(copied(state))  # noqa: E731
         monkeypatch.setattr(checkpoint, "save", save)
-        run = tiny(overrides=["train.warmup_lr=0.01", "train.warmup_error=100", f"execution.graph={graph}"])
+        run = tiny(overrides=["train.warmup_lr=0.01", "train.warmup_error=100", f"execution.cuda_graph={graph}"])
         assert train_all([run]) == 0
         (Path("results") / run.folder / "result.json").unlink()
     assert len(states[True]) == len(states[False]) >= 10
@@ -349,16 +349,16 @@ def copied(state: dict[str, Any]) -> dict[str, Any]:
 def test_a_state_continues_in_another_memory_layout(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fused SGD refuses momentum that lies otherwise than its weights."""
     layouts: list[bool] = []
-    untouched = Keeper._restore
+    untouched = ResumeCallback._restore
 
-    def look(self: Keeper, trainer: Any, module: Any, state: Any) -> None:
+    def look(self: ResumeCallback, trainer: Any, module: Any, state: Any) -> None:
         untouched(self, trainer, module, state)
         kept = trainer.optimizers[0].state
         layouts.extend(
             kept[weight]["momentum_buffer"].stride() == weight.stride() for weight in module.net.parameters()
         )
 
-    monkeypatch.setattr(Keeper, "_restore", look)
+    monkeypatch.setattr(ResumeCallback, "_restore", look)
     break_at(monkeypatch, 6)
     assert train_all([tiny(overrides=["train.channels_last=false"])]) == 1
     assert train_all([tiny(overrides=["train.channels_last=true"])]) == 0
@@ -373,7 +373,7 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA dev
 
 @pytest.mark.gpu
 @gpu
-@pytest.mark.filterwarnings("error:execution.graph")  # a step that was not captured would be compared with itself
+@pytest.mark.filterwarnings("error:execution.cuda_graph")  # a step that was not captured would be compared with itself
 def test_cuda_replays_to_the_bits_of_the_same_step_uncaptured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
@@ -391,13 +391,13 @@ def test_cuda_replays_to_the_bits_of_the_same_step_uncaptured(monkeypatch: pytes
 
 @pytest.mark.gpu
 @gpu
-@pytest.mark.filterwarnings("error:execution.graph")  # a step that was not captured would be compared with itself
+@pytest.mark.filterwarnings("error:execution.cuda_graph")  # a step that was not captured would be compared with itself
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 3e-2)])
 def test_a_captured_training_on_cuda_is_near_the_usual_one(tiny: Make, precision: str, tolerance: float) -> None:
     words = [f"train.precision={precision}", "train.lr=0.01", "execution.accelerator=gpu"]
     losses = []
     for graph in (False, True):
-        run = tiny(overrides=[*words, f"execution.graph={graph}"])
+        run = tiny(overrides=[*words, f"execution.cuda_graph={graph}"])
         losses.append([float(line.split(",")[2]) for line in outcome(run)[1].splitlines()[1:]])
         forget(run)
     assert losses[1] == pytest.approx(losses[0], rel=tolerance)

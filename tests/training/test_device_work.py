@@ -99,7 +99,7 @@ NETS = [
     ("cifar10-resnet-20", (), 32),
     ("cifar10-resnet-20", ("model.zero_padding=both", "model.subsample=average"), 32),
     ("cifar10-resnet-20", ("model.bn_group=4",), 32),
-    ("cifar10-resnet-20", ("execution.recompute=true",), 32),
+    ("cifar10-resnet-20", ("execution.activation_checkpointing=true",), 32),
     ("cifar10-resnet-110", (), 32),
     ("imagenet-resnet-34-C", (), 64),
     ("imagenet-resnet-50", (), 64),

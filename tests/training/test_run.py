@@ -204,7 +204,7 @@ def test_the_curve_shows_the_rate_of_the_iteration_before_a_test(tiny: Make) -> 
 
 @pytest.mark.arithmetic
 def test_several_iterations_per_lightning_batch_change_nothing(tiny: Make, straight: tuple[str, str]) -> None:
-    run = tiny(overrides=["execution.chunk=4"])
+    run = tiny(overrides=["execution.steps_per_batch=4"])
     assert train_all([run]) == 0
     assert (result(run)["weights_sha256"], curve(run)) == straight
 
@@ -214,7 +214,7 @@ def test_no_weight_that_autocast_rounded_outlives_its_iteration(tiny: Make) -> N
     """Within one Lightning batch autocast is entered once; its cache would hold the weights of the first iteration."""
     found = []
     for chunk in (1, 4):
-        run = tiny(overrides=["train.precision=bf16", f"execution.chunk={chunk}"])
+        run = tiny(overrides=["train.precision=bf16", f"execution.steps_per_batch={chunk}"])
         assert train_all([run]) == 0
         found.append((result(run)["weights_sha256"], curve(run)))
         forget(run)
@@ -230,14 +230,14 @@ def test_a_result_names_the_device_that_trained_it(tiny: Make, monkeypatch: pyte
     found = results.origin(tiny(), place, build_classifier(tiny().config), None, keeper)  # type: ignore[arg-type]
     assert found["device"] == torch.device("cuda", 0)
     assert "captured" not in found
-    run = tiny(overrides=["execution.graph=true"])
+    run = tiny(overrides=["execution.cuda_graph=true"])
     assert results.origin(run, place, build_classifier(run.config), None, keeper)["captured"] is False  # type: ignore[arg-type]
 
 
 def test_a_capture_that_cannot_be_is_told(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    run = tiny(overrides=["execution.graph=true"])
+    run = tiny(overrides=["execution.cuda_graph=true"])
     assert train_all([run]) == 0
-    assert "execution.graph: without effect; a step is captured on a single CUDA device" in capsys.readouterr().err
+    assert "execution.cuda_graph: without effect; a step is captured on a single CUDA device" in capsys.readouterr().err
     assert result(run)["provenance"]["captured"] is False
 
 

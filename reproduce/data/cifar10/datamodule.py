@@ -11,7 +11,7 @@ from reproduce.data.cifar10.batches import Batch, Stream
 from reproduce.data.cifar10.download import download_official, read_official
 from reproduce.data.cifar10.folder import read_folder
 from reproduce.data.cifar10.images import Images
-from reproduce.data.datamodule import KeyedData
+from reproduce.data.datamodule import IterationDataModule
 from reproduce.data.sampling import next_multiple
 from reproduce.data.synthetic.cifar10 import read_synthetic
 
@@ -20,7 +20,7 @@ OFFICIAL_SIZES = (50_000, 10_000)
 WINDOW = 100  # the warm-up of ResNet-110 is decided at multiples of 100 iterations: no loader item crosses one
 
 
-class Cifar10(KeyedData):
+class Cifar10DataModule(IterationDataModule):
     """Images in memory; a loader item is a few iteration numbers, of which the device makes the batches.
 
     After `setup` also: train_images, test_images, validation_images (uint8) and validation_labels; the last two are

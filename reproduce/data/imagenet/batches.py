@@ -11,10 +11,10 @@ from torch import Tensor
 from reproduce.data.cifar10.batches import Batch
 from reproduce.data.imagenet.decode import read_image
 from reproduce.data.imagenet.image_folder import Files
-from reproduce.data.imagenet.resize_on_device import Cuts, pack
+from reproduce.data.imagenet.resize_on_device import CropRegions, pack
 from reproduce.data.imagenet.shards import Reader
 from reproduce.data.imagenet.transforms import (
-    Moves,
+    CropParams,
     centre_crop,
     draw,
     region,
@@ -54,19 +54,19 @@ class TrainingShare:
         x = self._cuts(index, moves) if self.cut else self._crops(index, moves)
         return x, self.labels[index], moves.colour, iteration
 
-    def _crops(self, index: Tensor, moves: Moves) -> Tensor:
+    def _crops(self, index: Tensor, moves: CropParams) -> Tensor:
         x = torch.empty(len(index), 3, self.crop, self.crop, dtype=torch.uint8, memory_format=self.layout)
         for k, (i, side, down, across) in enumerate(self._drawn(index, moves)):
             view = training_crop(self._image(i, side, down), side, down, across, self.crop)
             x[k] = view.flip(2) if moves.flip[k] else view
         return x
 
-    def _cuts(self, index: Tensor, moves: Moves) -> Cuts:
+    def _cuts(self, index: Tensor, moves: CropParams) -> CropRegions:
         drawn = self._drawn(index, moves)
         regions = [region(self._image(i, side, down), side, down, across, self.crop) for i, side, down, across in drawn]
         return pack(regions, moves.flip, self.pin)
 
-    def _drawn(self, index: Tensor, moves: Moves) -> Iterator[tuple[int, int, int, int]]:
+    def _drawn(self, index: Tensor, moves: CropParams) -> Iterator[tuple[int, int, int, int]]:
         """Image, shorter side and place of each crop."""
         parts = (index, moves.side, moves.down, moves.across)
         return zip(*(part.tolist() for part in parts), strict=True)

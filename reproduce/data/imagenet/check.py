@@ -20,7 +20,7 @@ from reproduce.data.imagenet.image_folder import (
     wnids_sha256,
 )
 from reproduce.data.imagenet.shards import TROUBLE, Shards, shards_of
-from reproduce.data.workers import Items, loader
+from reproduce.data.workers import WorkerDataset, loader
 from reproduce.utils.console import progress
 from reproduce.utils.errors import UserError
 
@@ -110,7 +110,7 @@ def undecodable(tree: Tree, workers: int, show: Callable[[str], None]) -> list[s
     with progress("decoded", total) as advance:
         for files in (tree.train, tree.test):
             chunks = torch.arange(len(files)).split(CHUNK)
-            for chunk, lines in zip(chunks, loader(Items(Undecodable(files), chunks), workers), strict=True):
+            for chunk, lines in zip(chunks, loader(WorkerDataset(Undecodable(files), chunks), workers), strict=True):
                 failed += lines
                 advance(len(chunk))
     return shown(failed, f"{total:,} images decoded", show)
@@ -120,7 +120,7 @@ def unusable(shards: Shards, read: bool, workers: int, show: Callable[[str], Non
     """Look at every shard, with `read` at every pixel; show and return a line for each that cannot be used."""
     failed: list[str] = []
     with progress("shards", len(shards)) as advance:
-        for lines in loader(Items(Unusable(shards, read), range(len(shards))), workers):
+        for lines in loader(WorkerDataset(Unusable(shards, read), range(len(shards))), workers):
             failed += lines
             advance(1)
     return shown(failed, f"{len(shards):,} shards {'read' if read else 'looked at'}", show)

@@ -11,22 +11,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from reproduce.data.cifar10.batches import Batch
-from reproduce.data.datamodule import KeyedData
+from reproduce.data.datamodule import IterationDataModule
 from reproduce.data.imagenet.batches import CPU, CentreCrops, Share, TrainingShare, WholeImage
 from reproduce.data.imagenet.image_folder import Tree, read_official, read_tree
 from reproduce.data.imagenet.normalize import Normaliser, training_mean
-from reproduce.data.imagenet.resize_on_device import Cuts, resample
+from reproduce.data.imagenet.resize_on_device import CropRegions, resample
 from reproduce.data.imagenet.shards import training_reader
 from reproduce.data.sampling import Order
 from reproduce.data.synthetic.imagenet import write_shapes
-from reproduce.data.workers import Items, loader, threaded, told, unfailed
+from reproduce.data.workers import WorkerDataset, loader, reraise, reraise_each, threaded
 from reproduce.utils.errors import UserError
 
 DESCRIPTIONS = {"official": "ImageNet-2012, official", "synthetic": "embedded ImageNet-shaped images"}
 CACHE = Path("runs/cache")
 
 
-class ImageNet(KeyedData):
+class ImageNetDataModule(IterationDataModule):
     """Files on disk; a loader item is this process's share of one iteration, decoded, cropped and mirrored by workers.
 
     It is still uint8: mean and colour noise are applied where training computes. Neither the number of workers nor that
@@ -144,7 +144,7 @@ class ImageNet(KeyedData):
         """
         files = self.files["test"]
         chosen = range(rank, len(files), world) if indices is None else [int(i) for i in indices]
-        yield from told(loader(Items(WholeImage(files), chosen), self.workers))
+        yield from reraise_each(loader(WorkerDataset(WholeImage(files), chosen), self.workers))
 
     # Batches under Lightning's Trainer (with use_distributed_sampler=False)
 
@@ -154,8 +154,8 @@ class ImageNet(KeyedData):
         self._order.positions(rank, world, CPU)  # a batch that cannot be divided shows here, on every process
         on_gpu = self._device(None).type == "cuda"
         if self.cut:
-            return threaded(Items(replace(self.share(rank, world), pin=on_gpu), self._coming()), self.workers)
-        return loader(Items(self.share(rank, world), self._coming()), self.workers, on_gpu)
+            return threaded(WorkerDataset(replace(self.share(rank, world), pin=on_gpu), self._coming()), self.workers)
+        return loader(WorkerDataset(self.share(rank, world), self._coming()), self.workers, on_gpu)
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """This rank's centre crops (uint8) and labels, in equally many batches on every rank, so one may be empty.
@@ -167,7 +167,7 @@ class ImageNet(KeyedData):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """A share becomes a list of one (iteration, batch), crops become a test batch. Raises a worker's UserError."""
-        batch = unfailed(batch)
+        batch = reraise(batch)
         if len(batch) == 4:
             return [(batch[3], self._finish(batch, device))]
         return self._test_batch(batch, device)
@@ -186,7 +186,7 @@ class ImageNet(KeyedData):
     def _finish(self, share: Share, device: torch.device) -> Batch:
         """The arithmetic in float: (x - offset) / divisor, and the colour noise in the same units."""
         x, labels, colour, _ = share
-        x = resample(x, self.crop, device) if isinstance(x, Cuts) else x
+        x = resample(x, self.crop, device) if isinstance(x, CropRegions) else x
         x = self._normaliser.add(self._normaliser(x, device), colour)
         return x, labels.to(device, non_blocking=True)
 
@@ -195,4 +195,4 @@ class ImageNet(KeyedData):
         own, largest = torch.arange(rank, len(files), world), -(-len(files) // world)
         keys = [own[i : i + size] for i in range(0, largest, size)]
         make = CentreCrops(files, self.test_side, self.crop)
-        return loader(Items(make, keys), self.workers, self._device(None).type == "cuda")
+        return loader(WorkerDataset(make, keys), self.workers, self._device(None).type == "cuda")

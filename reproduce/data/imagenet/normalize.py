@@ -15,7 +15,7 @@ from torch import Tensor
 from reproduce.data.imagenet.batches import CentreCrops, CropSums
 from reproduce.data.imagenet.image_folder import LISTERS, Files
 from reproduce.data.sampling import epoch_order
-from reproduce.data.workers import Items, loader, told
+from reproduce.data.workers import WorkerDataset, loader, reraise_each
 from reproduce.utils.distributed import of_first_process
 
 SAMPLE = 10_000  # images: the standard error of a pixel's mean is then below one grey level (its deviation is about 70)
@@ -67,7 +67,7 @@ def _compute(crops: CentreCrops, workers: int) -> np.ndarray:
     chosen = _chosen(crops.files)
     if len(chosen) >= ANNOUNCE:
         print(f"{crops.files.folder}: the mean of {len(chosen):,} images, once ...", file=sys.stderr, flush=True)
-    sums = told(loader(Items(CropSums(crops), chosen.split(CHUNK)), workers))
+    sums = reraise_each(loader(WorkerDataset(CropSums(crops), chosen.split(CHUNK)), workers))
     total = sum(sums, torch.zeros(3, crops.crop, crops.crop, dtype=torch.int64))  # of integers: exact in any order
     return (total.double() / len(chosen)).float().numpy()
 

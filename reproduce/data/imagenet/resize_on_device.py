@@ -15,7 +15,7 @@ CHUNK = 32  # images at a time: a quarter of a gigabyte of the device's memory
 DTYPES = {"cuda": torch.half}  # by type of device, else float: both hold 0..255 exactly
 
 
-class Cuts(NamedTuple):
+class CropRegions(NamedTuple):
     """What the crops of b images cover, uint8 RGB: `pixels` [bytes], one cut after the other, each [h, w, 3]; `sizes`
     int64 [b, 2]; `scale` float64 [b], by which each is resized; `flip` bool [b], whether it is mirrored then."""
 
@@ -25,7 +25,7 @@ class Cuts(NamedTuple):
     flip: Tensor
 
 
-def pack(regions: Sequence[tuple[Tensor, float]], flip: Tensor, pin: bool = False) -> Cuts:
+def pack(regions: Sequence[tuple[Tensor, float]], flip: Tensor, pin: bool = False) -> CropRegions:
     """Regions [3, h, w] with their scales, as `views.region` gives them, copied once; `pin`: to where a GPU can read.
 
     Numpy copies without Python's lock and in the thread that asks; of its memory, unlike torch's, the system maps two
@@ -39,10 +39,10 @@ def pack(regions: Sequence[tuple[Tensor, float]], flip: Tensor, pin: bool = Fals
         end = begin + part.numel()
         np.copyto(whole[begin:end].reshape(*part.shape[1:], 3), part.numpy().transpose(1, 2, 0))
         begin = end
-    return Cuts(pixels, sizes, torch.tensor([scale for _, scale in regions], dtype=torch.float64), flip)
+    return CropRegions(pixels, sizes, torch.tensor([scale for _, scale in regions], dtype=torch.float64), flip)
 
 
-def resample(cuts: Cuts, crop: int, device: torch.device) -> Tensor:
+def resample(cuts: CropRegions, crop: int, device: torch.device) -> Tensor:
     """uint8 [b, 3, crop, crop] on `device`, resized and mirrored."""
     pixels, begins = cuts.pixels.to(device, non_blocking=True), (3 * cuts.sizes.prod(1)).cumsum(0).roll(1)
     begins[:1] = 0

@@ -22,7 +22,7 @@ EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836
 
 
 @dataclass(frozen=True)
-class Moves:
+class CropParams:
     """What is drawn for each image of a batch [b]: shorter side in pixels, 32-bit hashes of the crop's place, mirrored
     or not, and the colour added to all its pixels [b, 3] in steps of 0-255."""
 
@@ -35,14 +35,14 @@ class Moves:
 
 def draw(
     seed: int, iteration: int | Tensor, positions: Tensor, shorter_side: tuple[int, int], colour_noise: float
-) -> Moves:
+) -> CropParams:
     """The draws for positions j [b] of one iteration. On the CPU, whatever the device of the batch: the same bits."""
     smallest, largest = shorter_side
     of = partial(hash32, seed, iteration, positions[:, None])  # all purposes in one go: [b, purposes]
     size, down, across, flip = of(torch.tensor([SIDE, DOWN, ACROSS, FLIP])).unbind(1)
     normal = _normal(of(COLOUR, torch.arange(3)))  # [b, 3]
     side = smallest + below(largest - smallest + 1, size)
-    return Moves(side, down, across, below(2, flip).bool(), _colour(colour_noise * normal))
+    return CropParams(side, down, across, below(2, flip).bool(), _colour(colour_noise * normal))
 
 
 def _normal(h: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from reproduce.data.imagenet.image_folder import Files, read_classes
 from reproduce.data.imagenet.shards import TROUBLE, Shards, crc32, shards_of
 from reproduce.data.imagenet.transforms import resize_shorter
 from reproduce.data.sampling import epoch_order
-from reproduce.data.workers import Items, loader, told
+from reproduce.data.workers import WorkerDataset, loader, reraise_each
 from reproduce.utils.console import progress
 from reproduce.utils.errors import UserError
 
@@ -40,7 +40,7 @@ def predecode(root: Path, side: int, folder: Path | None, workers: int) -> Shard
         shutil.rmtree(left, ignore_errors=True)
     _check_space(files, shards, missing)
     with progress("images pre-decoded", sum(len(shards.rows(number)) for number in missing)) as advance:
-        for count in told(loader(Items(Writer(files, shards), missing), workers)):
+        for count in reraise_each(loader(WorkerDataset(Writer(files, shards), missing), workers)):
             advance(count)
     return shards
 

@@ -12,7 +12,7 @@ from wandb_workspaces.workspaces import internal
 
 from reproduce.tracking import wandb_logger
 from reproduce.tracking.names import need_key, project
-from reproduce.utils.console import say
+from reproduce.utils.console import log
 from reproduce.utils.environment import repository
 from reproduce.utils.errors import UserError
 
@@ -70,10 +70,10 @@ def send(views: dict[str, Any], report: Any, place: Place) -> None:
     for target, view in views.items():
         view._internal_id = attempt(partial(_view_id, view, place)) or ""
         attempt(view.save)
-        say(f"{target}: {place.url}?nw={_key(view)}")
+        log(f"{target}: {place.url}?nw={_key(view)}")
     report.id = attempt(lambda: _report_id(report, place)) or ""
     attempt(report.save)
-    say(f"report: {attempt(lambda: report.url)}")
+    log(f"report: {attempt(lambda: report.url)}")
 
 
 def _key(view: Any) -> str:
