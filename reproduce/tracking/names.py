@@ -77,7 +77,7 @@ class Training:
         return [self.profile, f"depth {net['depth']}", f"shortcut {net['shortcut']}"]
 
     @property
-    def to_public_dict(self) -> dict[str, Any]:
+    def shown(self) -> dict[str, Any]:
         """The configuration with what views and tables select by."""
         own = {RUN: self.run, PROFILE: self.profile, SEED: self.seed, "recipe_hash": self.recipe_hash}
         return self.config | own | self.origin
