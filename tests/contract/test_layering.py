@@ -13,7 +13,7 @@ MEGABYTE = 1_000_000
 
 
 def module_name(path: Path) -> str:
-    """reproduce/models/resnet.py -> reproduce.nets.residual."""
+    """reproduce/models/resnet.py -> reproduce.models.resnet."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 

@@ -583,12 +583,12 @@ def test_the_archive_is_downloaded_whole(binaries: Path, monkeypatch: pytest.Mon
     content = archive.read_bytes()
     archive.unlink()
 
-    def download(url: str, root: str, filename: str, md5: str) -> None:
+    def fetch(url: str, root: str, filename: str, md5: str) -> None:
         assert url.startswith("https://")
         assert hashlib.md5(content).hexdigest() == md5
         (Path(root) / filename).write_bytes(content)
 
-    monkeypatch.setattr(download, "download_url", download)
+    monkeypatch.setattr(download, "download_url", fetch)
     assert official_module(binaries).fingerprint == unpacked
     assert list(binaries.iterdir()) == [archive]
 

@@ -75,9 +75,9 @@ def test_an_iteration_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_process_does_not_outlive_its_parent(tmp_path: Path) -> None:
     """Killed outright, a launcher takes the processes it started with it."""
-    child = "import time; from reproduce.stop import watch_parent; watch_parent(); time.sleep(60)"
+    child = "import time; from reproduce.utils.signals import watch_parent; watch_parent(); time.sleep(60)"
     code = (
-        "import os, subprocess, sys, time; from reproduce.stop import as_parent\n"
+        "import os, subprocess, sys, time; from reproduce.utils.signals import as_parent\n"
         f"child = subprocess.Popen([sys.executable, '-c', {child!r}], env=os.environ | as_parent())\n"
         "print(child.pid, flush=True); time.sleep(60)"
     )
