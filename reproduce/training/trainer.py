@@ -90,8 +90,8 @@ def build_trainer(config: Config, callbacks: list[Callback], logger: Logger | No
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    # Signals are ours (stop.py): Lightning's handlers leave with code 0 or 134 and save nothing, or a second kind of
-    # checkpoint under SLURM (lightning 2.6; Lightning-AI/pytorch-lightning#20806, #21623).
+    # Signals are ours (utils/signals.py): Lightning's handlers leave with code 0 or 134 and save nothing, or a second
+    # kind of checkpoint under SLURM (lightning 2.6; Lightning-AI/pytorch-lightning#20806, #21623).
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     # So is asking the other processes (ResumeCallback): Lightning would broadcast and wait after every batch (#21487).
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]

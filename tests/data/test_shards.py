@@ -144,7 +144,8 @@ def test_what_is_missing_is_written_and_the_rest_left_alone(root: Path) -> None:
 
 
 def test_a_writer_that_is_killed_leaves_whole_shards_and_goes_on(root: Path) -> None:
-    slow = "import time; from reproduce.data.imagenet import shards, write_shards as p; shards.IMAGES = 1; kept = p.save_file\n"
+    slow = "import time; from reproduce.data.imagenet import shards, write_shards as p\n"
+    slow += "shards.IMAGES = 1; kept = p.save_file\n"
     slow += "def save(*a):\n    kept(*a); time.sleep(0.2)\np.save_file = save\n"
     command = f"{slow}from pathlib import Path; p.predecode(Path({str(root)!r}), 480, None, 0)"
     writer = subprocess.Popen([sys.executable, "-c", command])
