@@ -10,6 +10,7 @@ import torch
 from benchmarks import variants
 from paper_tables.report import speed
 from reproduce.config.load import resolve
+from reproduce.utils import precision
 
 
 def test_every_way_of_a_step_has_its_turns(
@@ -23,6 +24,7 @@ def test_every_way_of_a_step_has_its_turns(
     ways = {name: words for name, words in variants.CPU.items() if name.startswith("bf16")}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch, "compile", refuse)
+    monkeypatch.setattr(precision, "has_bf16", lambda: True)  # emulated where it is not there
     for name, value in {"BATCH": 4, "ROUNDS": 2, "CPU": ways, "DEPTHS": (20,)}.items():
         monkeypatch.setattr(variants, name, value)
     found = json.loads(variants.bench_options().read_text())

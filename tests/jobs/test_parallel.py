@@ -16,6 +16,7 @@ from reproduce.jobs import parallel
 from reproduce.training.classification import Classifier
 from reproduce.training.optimizer import SGD
 from reproduce.training.schedule import Schedule
+from reproduce.utils import precision
 from reproduce.utils.errors import UserError
 
 Make = Callable[..., Run]
@@ -66,6 +67,7 @@ def test_a_gpu_gets_rows_with_and_without_capture(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(step, "measure", measure)
     monkeypatch.setattr(step, "gemm_rate", lambda precision, device: 1e12)
+    monkeypatch.setattr(precision, "has_bf16", lambda: True)
     names = [row["net"] for row in step.rows(torch.device("cuda"))]
     assert names == ["ResNet-20", "ResNet-20, captured", "ResNet-110", "ResNet-110, captured"] * 2
     assert asked[:2] == [(20, "bf16", 200, False), (20, "bf16", 200, True)]
@@ -73,6 +75,8 @@ def test_a_gpu_gets_rows_with_and_without_capture(monkeypatch: pytest.MonkeyPatc
     assert [row["net"] for row in on_cpu] == ["ResNet-20", "ResNet-56"] * 2
     assert on_cpu[0]["flops"] == 6 * 128 * 40_551_040  # multiply-adds of ResNet-20, forward and twice that backward
     assert asked[-1] == (56, "fp32", 1, False)
+    monkeypatch.setattr(precision, "has_bf16", lambda: False)  # there bf16 is computed in fp32, and timed once
+    assert [row["precision"] for row in step.rows(torch.device("cpu"))] == ["fp32", "fp32"]
 
 
 def test_on_a_gpu_only_cifars_batches_are_made_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

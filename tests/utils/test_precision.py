@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from reproduce.utils import precision
 from reproduce.utils.environment import processor
 from reproduce.utils.precision import autocast, computed, has_bf16, instructions
 from tests.helpers.processors import as_avx2
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,7 @@ def test_what_is_shown_is_not_computed_in_bf16() -> None:
 @pytest.mark.skipif(not torch.cpu._is_avx2_supported(), reason="plays an AVX2 processor, which this one cannot")
 def test_an_older_processor_can_be_played() -> None:
     """The two variables turn bf16 off, so that every machine can test what a stranger's does."""
-    code = "from reproduce.precision import *; print(has_bf16(), instructions(), computed('bf16', 'cpu'))"
-    done = subprocess.run([sys.executable, "-c", code], env=as_avx2(), capture_output=True, text=True, check=True)
+    code = "from reproduce.utils.precision import *; print(has_bf16(), instructions(), computed('bf16', 'cpu'))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=as_avx2(), capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "AVX2", "fp32"]
