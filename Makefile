@@ -9,7 +9,7 @@ SHELL := bash
 ##= SEEDS      seeds per run, 0 to SEEDS-1 (default: as many as the paper ran)
 ##= GPUS       devices per run; NODES machines per run; JOBS runs at the same time, distributed over the GPUs
 ##= PRECISION  fp32, tf32, bf16; results then have a folder of their own, <profile>+<hash>
-##= SET        further key=value of the configuration: SET="net.bn_group=64"
+##= SET        further key=value of the configuration: SET="model.bn_group=64"
 ##= WEIGHTS    table3, table4: torchvision, or the folder of its files: evaluates them instead of training
 ##= WANDB      disabled (default), offline, online
 ##= SLURM      1: each missing training as a SLURM job (PARTITION, HOURS, CPUS, SLURM_ARGS: docs/slurm.md)

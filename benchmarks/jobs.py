@@ -1,4 +1,4 @@
-"""Several trainings side by side on one device, as JOBS=k makes them: images per second of all against one alone.
+"""Several trainings in parallel on one device, as JOBS=k makes them: images per second of all against one alone.
 
 Each is a process with its share of the cores. They begin together, once warm, and the clock stops with the last one.
 """
@@ -37,7 +37,7 @@ _meet: Any = None  # the barrier of all processes of a measurement
 
 
 class Together(Callback):
-    """Waits for the others when warm; times the rest. The clock is the machine's, the same in all processes."""
+    """A barrier after the warm-up, then the remaining iterations timed, by the clock that all processes share."""
 
     def __init__(self, warm: int, device: torch.device):
         self.warm, self.device = warm, device

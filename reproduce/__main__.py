@@ -1,4 +1,4 @@
-"""The command line: `python -m reproduce VERB RUN... [--profile P] [--seed K] [key=value ...]`."""
+"""The command line: `python -m reproduce COMMAND RUN... [--profile P] [--seed K] [key=value ...]`."""
 
 import argparse
 import os
@@ -41,7 +41,7 @@ PATH: dict[str, Any] = {"type": Path}
 FLAG: dict[str, Any] = {"action": "store_true"}
 WEIGHTS = PATH, "a checkpoint instead of the run's own: ours, torchvision's or akamaster's layout"
 PROTOCOL: tuple[dict[str, Any], None] = {"default": "single", "choices": ["single", "10-crop", "multi-scale"]}, None
-OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str | None]]] = {  # of single verbs
+OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str | None]]] = {  # of single commands
     "submit": {
         "--partition": ({}, "partition of the cluster (default: its own default)"),
         "--hours": ({"type": float, "default": 24.0}, "time limit of one start (default: 24)"),

@@ -39,7 +39,7 @@ def missing_commands(artefact: Artefact, evidence: Evidence) -> list[str]:
 
 
 def measuring(artefact: Artefact, run: str) -> list[str]:
-    """The verb that measures a trained net for an artefact; none where training alone gives the number."""
+    """The command that measures a trained net for an artefact; none where training alone gives the number."""
     if artefact.spec.get("figure") == "responses":
         return [f"responses {run}"]
     protocol = artefact.spec.get("eval")

@@ -1,4 +1,4 @@
-"""Work in loader workers: items in order, and an unreadable file told as one line instead of a worker's traceback."""
+"""DataLoader workers: items in order; an unreadable file ends in one line, not in a worker's traceback."""
 
 import signal
 from collections import deque
@@ -19,7 +19,7 @@ class Failure(str):
 
 
 class WorkerDataset(Dataset[Any], Generic[K]):
-    """`make(key)` for each of the keys; a UserError becomes a Failure, for `told` or `unfailed` to raise."""
+    """`make(key)` for each of the keys; a UserError becomes a Failure, which `reraise` raises."""
 
     def __init__(self, make: Callable[[K], Any], keys: Sequence[K]) -> None:
         self.make, self.keys = make, keys
@@ -92,5 +92,5 @@ def reraise(item: Any) -> Any:
 
 
 def reraise_each(items: Iterable[Any]) -> Iterator[Any]:
-    """The items, a Failure among them raised."""
+    """Yield the items; a worker's UserError is raised here."""
     return map(reraise, items)

@@ -29,10 +29,10 @@ def work_of(run: Run) -> float:
     return float(run.config.model.depth * run.config.train.batch_size * run.config.train.iterations)
 
 
-def side_by_side(runs: Sequence[Run], told: Callable[[Stopped], int]) -> list[int]:
+def run_in_parallel(runs: Sequence[Run], on_stop: Callable[[Stopped], int]) -> list[int]:
     """`jobs` at a time, each a command line of its own with its share of the cores and, one each, of the GPUs.
 
-    Returns their exit codes. Where a signal asks for the end, `told` is called, and its code is the last one.
+    Returns their exit codes. Where a signal asks for the end, `on_stop` is called, and its code is the last one.
     """
     waiting = [(number, run) for number, run in enumerate(runs, 1)]
     jobs = min(runs[0].config.execution.jobs, len(runs))
@@ -54,7 +54,7 @@ def side_by_side(runs: Sequence[Run], told: Callable[[Stopped], int]) -> list[in
                         codes.append(_ended(process, run))
                         del running[slot]
         except Stopped as stopped:
-            codes.append(told(stopped))
+            codes.append(on_stop(stopped))
             _end([process for process, _ in running.values()])
     return codes
 

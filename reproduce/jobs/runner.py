@@ -1,4 +1,4 @@
-"""Many trainings: one after the other in this process, or side by side (side_by_side.py)."""
+"""Many trainings: one after the other in this process, or in parallel (parallel.py)."""
 
 import os
 import traceback
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reproduce.config.run import Run
 from reproduce.jobs.lock import lock
-from reproduce.jobs.parallel import labels_of, side_by_side, work_of
+from reproduce.jobs.parallel import labels_of, run_in_parallel, work_of
 from reproduce.training import checkpoint
 from reproduce.utils.console import Display, Remaining, log
 from reproduce.utils.distributed import is_first_process
@@ -44,7 +44,7 @@ def _train_all(runs: Sequence[Run], signals: Signals) -> int:
         log(f"{folder}: no such folder; data.root (DATA=... of make) names the folder that holds it")
         return 2
     if len(runs) > 1 and missing and (execution.jobs > 1 or execution.devices * execution.nodes > 1):
-        codes = side_by_side(missing, _stopped)
+        codes = run_in_parallel(missing, _stopped)
         return next((code for code in codes if code in CODES), verdict(codes))
     return _in_turn(missing, signals)
 

@@ -1,4 +1,4 @@
-"""What an error is made of: loss, errors and images, summed on the device and read once per point of the curve."""
+"""Running loss, wrong top-1 and top-5 and images, kept on the device and read once per point of the curve."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """What W&B knows a training by: id, group, tags, configuration, metric names and their axes.
 
-Training logs under these names (`observer`), publishing repeats them (`publish`), dashboards select by them
-(`dashboards`): a dashboard fits a run that was started a moment ago as it fits one that was published from files.
+Training logs under these names (`wandb_logger`), publishing repeats them (`publish`), dashboards select by them
+(`dashboard/`): a dashboard fits a run that was started a moment ago as it fits one that was published from files.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Weights & Biases as an observer: off unless asked for, never asked back, never in the way of a training."""
+"""Logging to Weights & Biases: off unless asked for, never read back, never in the way of a training."""
 
 import http.client
 import os
@@ -87,7 +87,7 @@ def start(training: Training, folder: Path, mode: str) -> Logger:
         setattr(settings, name, True)
     settings.console = "off"
     folder.mkdir(parents=True, exist_ok=True)
-    observer = WandbLogger(
+    wandb_logger = WandbLogger(
         project=project(),
         name=training.name,
         id=training.id,
@@ -101,36 +101,36 @@ def start(training: Training, folder: Path, mode: str) -> Logger:
         config=training.shown,
         settings=settings,
     )
-    experiment = observer.experiment
+    experiment = wandb_logger.experiment
     for axis in (AXIS, LAYER):  # after the logger's own "*", which would take its step for the axis
         experiment.define_metric(axis)
     for pattern, axis in AXES.items():
         experiment.define_metric(pattern, step_metric=axis, summary="last")
-    return observer
+    return wandb_logger
 
 
-def point(observer: Logger | None, row: dict[str, float]) -> None:
+def point(wandb_logger: Logger | None, row: dict[str, float]) -> None:
     """One point of the curve, on our own `iteration` axis."""
-    if observer is not None:
-        observer.log_metrics({METRICS.get(key, key): value for key, value in row.items()})
+    if wandb_logger is not None:
+        wandb_logger.log_metrics({METRICS.get(key, key): value for key, value in row.items()})
 
 
-def finish(observer: Logger | None, summary: dict[str, Any] | None = None) -> None:
+def finish(wandb_logger: Logger | None, summary: dict[str, Any] | None = None) -> None:
     """Close the run, so that the next training of this process is a run of its own."""
-    if observer is None:
+    if wandb_logger is None:
         return
     try:
-        close(observer, summary)
+        close(wandb_logger, summary)
     except Exception as error:
         without(error)
 
 
-def close(observer: Logger, summary: dict[str, Any] | None = None) -> None:
+def close(wandb_logger: Logger, summary: dict[str, Any] | None = None) -> None:
     """As `finish`, but what goes wrong is the caller's to tell."""
     import wandb
 
     if summary:
-        observer.experiment.summary.update(summary)  # type: ignore[attr-defined]
+        wandb_logger.experiment.summary.update(summary)  # type: ignore[attr-defined]
     wandb.finish()
 
 

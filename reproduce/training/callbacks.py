@@ -1,4 +1,4 @@
-"""What goes on around a training: continuing it, keeping its state, stopping it in order, showing how far it is."""
+"""Lightning callbacks: resume, save state, stop on signals, log the curve, report progress."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from reproduce.utils.errors import UserError
 from reproduce.utils.files import write_json
 from reproduce.utils.signals import Signals, Stopped
 
-ASK_SECONDS, ASK_BATCHES = 0.5, 64  # several processes ask each other for wishes so often, and not more rarely
+ASK_SECONDS, ASK_BATCHES = 0.5, 64  # ranks agree on saving and stopping so often, at least
 
 
 class ResumeCallback(Callback):
@@ -251,7 +251,7 @@ class ProgressReporter(Callback):
 
 
 class CurveLogger(Callback):
-    """Sends each new point of the curve to the observer."""
+    """Sends each new point of the curve to Weights & Biases."""
 
     def __init__(self, sink: Logger | None):
         self.sink = sink

@@ -15,8 +15,8 @@ from reproduce.utils.errors import UserError
 from reproduce.utils.files import write_bytes
 
 KEEP = 2  # the newest, and one to fall back on
-# A file is this mark, the SHA-256 of the rest in hexadecimal digits, a line feed, and the state as torch saves it:
-# torch.load itself does not look at the sums of its zip files and takes a flipped bit for a weight.
+# A file is `sha256 <hex digits>`, a line feed and the payload of torch.save: torch.load does not verify the checksums
+# of its zip files, so a flipped bit would become a weight.
 MARK, DIGITS = b"sha256 ", 64
 KEYS = {"recipe_hash", "resumed", "began", "spent", "commit", "net", "optimizer"}
 KEYS |= {"iteration", "warmup_over", "rows", "window", "warmup"}

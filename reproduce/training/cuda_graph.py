@@ -38,10 +38,13 @@ class Capture(Protocol):
     """Where a step is warmed up and recorded."""
 
     def aside(self, work: Work) -> None:
-        """Do the work, and do it where it will be recorded."""
+        """Run the work eagerly on the stream of the capture (warm-up)."""
 
     def record(self, work: Work) -> Work:
-        """What repeats the work on the same addresses; recording it changes no tensor. Errors: RuntimeError."""
+        """Capture the work; calling what is returned replays it on the same tensors. Capturing changes no tensor.
+
+        Errors: RuntimeError where CUDA refuses the capture.
+        """
 
 
 class CudaCapture:

@@ -91,7 +91,7 @@ def test_runs_that_share_a_gpu_are_its_clients(
     monkeypatch.setattr(parallel, "_visible_gpus", lambda: gpus)
     monkeypatch.setattr(parallel, "subprocess", SimpleNamespace(Popen=start, STDOUT=subprocess.STDOUT))
     runs = [tiny(overrides=["execution.jobs=2", *words], seed=seed) for seed in (0, 1)]
-    assert parallel.side_by_side(runs, lambda stopped: 1) == [0, 0]
+    assert parallel.run_in_parallel(runs, lambda stopped: 1) == [0, 0]
     places = [environment.get("CUDA_MPS_PIPE_DIRECTORY") for environment in environments]
     assert len(places) == 2
     assert all(places) if shared else not any(places)

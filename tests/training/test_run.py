@@ -360,7 +360,7 @@ def test_a_signal_ends_a_run_and_the_same_command_continues_it(
     assert len(list(tmp_path.glob("results/*/*/seed-0/result.json"))) == 1
 
 
-def test_jobs_run_side_by_side(tmp_path: Path) -> None:
+def test_jobs_run_in_parallel(tmp_path: Path) -> None:
     process = start(tmp_path, "--seeds", "2", "execution.jobs=2", "execution.threads=1")
     errors = process.communicate(timeout=240)[1]
     assert process.returncode == 0, errors

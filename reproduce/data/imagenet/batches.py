@@ -1,4 +1,4 @@
-"""What loader workers make: objects that can be sent to them whole, called with what is to be made."""
+"""Picklable callables for DataLoader workers: iteration -> this rank's images, decoded and cropped."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

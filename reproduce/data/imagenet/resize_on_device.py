@@ -1,7 +1,7 @@
-"""Crops that are resized where training computes: workers only cut, which takes a tenth of the time.
+"""Crops resized on the training device: workers only copy the crop region, a tenth of the work of resizing it.
 
-The same filter as in views.py (bilinear with antialiasing, rounded to 0-255), as two products of matrices; the result
-differs from a worker's by one grey level at most.
+The same filter as in transforms.py (bilinear with antialiasing, rounded to 0-255), as two products of matrices; the
+result differs from a worker's by one grey level at most.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ DTYPES = {"cuda": torch.half}  # by type of device, else float: both hold 0..255
 
 
 class CropRegions(NamedTuple):
-    """What the crops of b images cover, uint8 RGB: `pixels` [bytes], one cut after the other, each [h, w, 3]; `sizes`
+    """What the crops of b images cover, uint8 RGB: `pixels` [bytes], one after the other, each [h, w, 3]; `sizes`
     int64 [b, 2]; `scale` float64 [b], by which each is resized; `flip` bool [b], whether it is mirrored then."""
 
     pixels: Tensor
