@@ -1,7 +1,7 @@
 """Speed of a training step, data included, as ratios measured in turns within one run (machines are noisy).
 
 Ours is the real thing, Lightning's Trainer over Classifier and Cifar10. Against it: (a) the loop that most CIFAR
-repositories have (bench_usual.py), its loader with no worker and with some, of which the faster counts; (b) our net and
+repositories have (baseline.py), its loader with no worker and with some, of which the faster counts; (b) our net and
 batches in a bare PyTorch loop, with the same precision and memory layout. On a GPU (not run yet) both also with the
 step captured (execution.cuda_graph), and the time that the batches alone take.
 """
