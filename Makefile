@@ -10,7 +10,7 @@ SHELL := bash
 ##= GPUS       devices per run; NODES machines per run; JOBS runs at the same time, distributed over the GPUs
 ##= PRECISION  fp32, tf32, bf16; results then have a folder of their own, <profile>+<hash>
 ##= SET        further key=value of the configuration: SET="model.bn_group=64"
-##= WEIGHTS    table3, table4: torchvision, or the folder of its files: evaluates them instead of training
+##= WEIGHTS    table3, table4, table6, fig1, fig6, fig7: folder of published weights, evaluated instead of training
 ##= WANDB      disabled (default), offline, online
 ##= SLURM      1: each missing training as a SLURM job (PARTITION, HOURS, CPUS, SLURM_ARGS: docs/slurm.md)
 ##= DRY_RUN    1: print runs, hours and disk, train nothing
@@ -90,10 +90,13 @@ endef
 # $(call measure,VERB[:PROTOCOL],RUNS)
 measure = $(firstword $(subst :, ,$(1))) $(2) $(OPTIONS) $(if $(findstring :,$(1)),--protocol $(lastword $(subst :, ,$(1))))
 
-# $(call published,MODELS,PROTOCOL,ARTEFACT): published weights under a protocol, then the page.
+# $(call published,NETS-COMMAND,PROTOCOL,ARTEFACT): published weights of nets or runs under a protocol, then the page. A claim that is not
+# confirmed is said, and the page rendered all the same.
 define published
-@$(REPRODUCE) published $(1) --weights $(call quoted,$(WEIGHTS)) --protocol $(2) $(strip --profile $(PROFILE) $(EXECUTION) $(RECIPE)) && \
-runs=$$($(PAPER) runs $(3)) && $(call render,$(3))
+@nets=$$($(1)) && runs=$$($(PAPER) runs $(3)) || exit; failed=0; \
+$(REPRODUCE) published $$nets --weights $(call quoted,$(WEIGHTS)) --protocol $(2) $(strip --profile $(PROFILE) $(EXECUTION) $(RECIPE)) \
+  || { failed=$$?; [ $$failed -eq 1 ] || exit $$failed; }; \
+$(call render,$(3)) || failed=$$?; exit $$failed
 endef
 
 # ---- Targets ----
@@ -204,19 +207,23 @@ clean:               ## Caches and the reports of demo and smoke; never results/
 
 # fig1-cifar is fig1: what stands before the dash is the name in paper_tables/papers/.
 artefact = $(firstword $(subst -, ,$@))
-TRAINED := table6 fig1 fig1-cifar fig6 fig6-cifar fig4 fig4-imagenet
+TRAINED := fig4 fig4-imagenet
+CIFAR := table6 fig1 fig1-cifar fig6 fig6-cifar fig7 fig7-cifar
 PRINTED := table1 table7 table8 table9 table10 table11 table12 table13 table14 fig2 fig3 fig3-architectures fig5
 
 $(TRAINED): $(INSTALLED)
 	$(call reproduce,$(PAPER) runs $(artefact),$(artefact))
-fig7 fig7-cifar: $(INSTALLED)
-	$(call reproduce,$(PAPER) runs $(artefact),$(artefact),responses)
 ifdef WEIGHTS
+V1 = $(patsubst %,torchvision-%-v1,$(1))
+$(CIFAR): $(INSTALLED)
+	$(call published,$(REPRODUCE) runs cifar10,single,$(artefact))
 table3: $(INSTALLED)
-	$(call published,resnet34 resnet50 resnet101 resnet152 vgg16,10-crop,table3)
+	$(call published,echo $(call V1,resnet34 resnet50 resnet101 resnet152 vgg16),10-crop,table3)
 table4: $(INSTALLED)
-	$(call published,resnet34 resnet50 resnet101 resnet152,multi-scale,table4)
+	$(call published,echo $(call V1,resnet34 resnet50 resnet101 resnet152),multi-scale,table4)
 else
+$(CIFAR): $(INSTALLED)
+	$(call reproduce,$(PAPER) runs $(artefact),$(artefact),$(if $(filter fig7,$(artefact)),responses))
 table3: $(INSTALLED)
 	$(call reproduce,$(PAPER) runs table3,table3,evaluate:10-crop)
 table4: $(INSTALLED)
@@ -249,4 +256,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs bench-options report check compare plan status dashboard wandb-publish test test-all test-gpu test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs bench-options report check compare plan status dashboard wandb-publish test test-all test-gpu test-reliability smoke bench clean footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(CIFAR) $(PRINTED)

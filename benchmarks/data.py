@@ -22,10 +22,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from benchmarks.baseline import MEAN, STD
 from benchmarks.results import write_bench
 from reproduce.data.imagenet.datamodule import CACHE, ImageNetDataModule
 from reproduce.data.imagenet.write_shards import predecode
-from reproduce.evaluation.published import MEAN, STD
 from reproduce.models.resnet import build
 from reproduce.utils.console import log
 from reproduce.utils.environment import cores

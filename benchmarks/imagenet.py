@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from benchmarks.baseline import MEAN, STD
 from benchmarks.results import write_bench
 from benchmarks.step import Turns, bare_loop, clock, fit, only_steps
 from reproduce.config.device import device_of, set_threads
@@ -21,7 +22,6 @@ from reproduce.config.schema import Config
 from reproduce.data.build import build_data
 from reproduce.data.imagenet.batches import Share
 from reproduce.data.imagenet.datamodule import ImageNetDataModule
-from reproduce.evaluation.published import MEAN, STD
 from reproduce.training.module import IterationModule
 from reproduce.utils.console import log
 from reproduce.utils.precision import computed, set_precision

@@ -20,7 +20,10 @@ ON_RUNS: dict[str, tuple[Verb, str]] = {
     "submit": (train.submit, "the same as SLURM jobs, one a run, which continue after pre-emption and time limits"),
     "evaluate": (evaluate.evaluate, "test error of trained or published weights"),
     "ensemble": (evaluate.ensemble, "test error of several nets averaged (Table 5); RUN:FILE takes other weights"),
-    "published": (evaluate.published, "test error of torchvision's published weights (names: resnet18 ... vgg16)"),
+    "published": (
+        evaluate.published,
+        "test error of published weights (nets of configs/published.yaml, or runs)",
+    ),
     "responses": (evaluate.responses, "layer responses (Fig. 7)"),
     "export": (export.export, "weights as safetensors, their sha256 and a card"),
     "plan": (train.plan, "what would be trained, with hours and disk"),
@@ -39,7 +42,7 @@ ALONE: dict[str, tuple[Verb, str]] = {
 }
 PATH: dict[str, Any] = {"type": Path}
 FLAG: dict[str, Any] = {"action": "store_true"}
-WEIGHTS = PATH, "a checkpoint instead of the run's own: ours, torchvision's or akamaster's layout"
+WEIGHTS = PATH, "a checkpoint instead of the run's own: ours, torchvision's, akamaster's or a-martyn's layout"
 PROTOCOL: tuple[dict[str, Any], None] = {"default": "single", "choices": ["single", "10-crop", "multi-scale"]}, None
 OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str | None]]] = {  # of single commands
     "submit": {
@@ -54,7 +57,10 @@ OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str | None]]] = {  # of singl
     "responses": {"--weights": WEIGHTS},
     "ensemble": {"--protocol": PROTOCOL},
     "published": {
-        "--weights": ({"default": "torchvision"}, "`torchvision` downloads them; else the folder that holds the files"),
+        "--weights": (
+            {"default": "torchvision"},
+            "folder that holds the files; `torchvision` downloads its own",
+        ),
         "--protocol": PROTOCOL,
     },
     "dashboard": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,6 +18,7 @@ from matplotlib.lines import Line2D
 from paper_tables.figures import canvas
 from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.results.evidence import Evidence
+from paper_tables.results.published import publishers
 from paper_tables.results.reader import RunResult
 from paper_tables.tables.readings import words_for
 from paper_tables.verdicts.cells import measure
@@ -100,6 +102,7 @@ def _panel(ax: Axes, panel: dict[str, Any], artefact: Artefact, evidence: Eviden
     as_printed = (bottom_of(panel, evidence), top) == tuple(float(y) for y in panel["y"])
     ax.set_yticks([float(t) for t in panel["ticks"]] if as_printed else np.arange(0, top + 1, 20 if top > 50 else 10))
     _marks(ax, panel, artefact, evidence, scale)
+    _published_ends(ax, panel, evidence, right, right - left)
     if not there:
         canvas.say_not_run(ax, 0.75 if "marks_at" in artefact.spec else 0.5)
     _off_scale(ax, artefact, panel, evidence)
@@ -158,6 +161,23 @@ def _marks(ax: Axes, panel: dict[str, Any], artefact: Artefact, evidence: Eviden
         canvas.mark(ax, (x, cell.paper, cell.pm or 0.0), cell.run, evidence, shape)
 
 
+def _published_ends(ax: Axes, panel: dict[str, Any], evidence: Evidence, right: float, width: float) -> None:
+    """Errors of published nets, filled marks beyond the right end of the axis; those of training errors are smaller."""
+    for place, (found, marker) in enumerate(published_marks(evidence).values(), 1):
+        for run, series in product(panel["curves"], panel["series"]):
+            for training in found.trainings(run):
+                look: dict[str, Any] = {"marker": marker, "color": canvas.colour(run, evidence.paper), "zorder": 6}
+                size = canvas.pt(5 if series == "test_error" else 3)
+                x = right + 0.03 * place * width
+                ax.plot(x, training.result["metrics"][series], markersize=size, clip_on=False, linestyle="none", **look)
+
+
+def published_marks(evidence: Evidence) -> dict[str, tuple[Evidence, str]]:
+    """Publisher -> its nets and their mark."""
+    marked = zip(publishers(evidence).items(), "DPX*", strict=False)
+    return {publisher: (found, marker) for (publisher, found), marker in marked}
+
+
 def mark_places(panel: dict[str, Any], artefact: Artefact, scale: float) -> Iterator[tuple[Cell, str, float]]:
     """(reading, its series, x) of each of the paper's readings in a panel; `scale` turns its 10^4 iterations into x."""
     for cell in artefact.readings:
@@ -188,6 +208,10 @@ def _legend(ax: Axes, artefact: Artefact, panel: dict[str, Any], there: set[str]
     if len(panel["series"]) > 1:
         names = {s: words_for(artefact).get(s, "").removesuffix(" error") for s in panel["series"]}
         handles += [Line2D([], [], color="#555555", label=names[s], **drawn(pen(s, panel))) for s in panel["series"]]
+    for publisher, (found, marker) in published_marks(evidence).items():
+        if any(found.trainings(run) for run in panel["curves"]):
+            look: dict[str, Any] = {"marker": marker, "markersize": canvas.pt(5), "color": "#555555"}
+            handles.append(Line2D([], [], linestyle="none", label=f"{publisher}'s weights", **look))
     handles.append(canvas.paper_handle(evidence.results, evidence.paper.length(panel["curves"][0])))
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
 

@@ -115,10 +115,13 @@ def tested(path: Path) -> dict[str, Any]:
     """An evaluation that stands alone (published weights, an ensemble): it needs its errors, n and protocol."""
     found = evaluation(path)
     number(found["n"], "n", 1)
-    for name in ("top1_error", "top5_error"):
+    for name in ("top1_error", "train_error" if "train_error" in found else "top5_error"):
         number(found[name], name, 0, 100)
-    if not isinstance(found["protocol"], str):
-        raise ValueError("protocol is no text")
+    for key in ("protocol", *(key for key in ("run", "publisher", "recipe", "claim", "home") if key in found)):
+        if not isinstance(found[key], str):
+            raise ValueError(f"{key} is no text")
+    if "claimed" in found:
+        number(found["claimed"], "claimed", 0, 100)
     return found
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from paper_tables.results import files
 
+SOURCES = ("official", "folder", "synthetic")  # of images, the best first
 PLATEAU = (25 / 60, 30 / 60)  # of a training: the end of the second learning rate, 25 to 30x10^4 iterations in Figure 4
 Evaluations = dict[
     str, dict[str, Any]
@@ -63,7 +64,7 @@ class RunResult:
 class Results:
     """Everything under one profile: finished trainings of each run, unfinished trainings, files left out and why.
 
-    `ensembles` and `published` (weights by others) are the profile's too; `architectures` (counted) belong to none.
+    `ensembles` are the profile's too; `published` (weights by others) and `architectures` (counted) belong to none.
     """
 
     profile: str
@@ -72,7 +73,8 @@ class Results:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)  # run -> why its seeds give no number
     ensembles: dict[str, Evaluations] = field(default_factory=dict)
-    published: dict[str, Evaluations] = field(default_factory=dict)
+    published: dict[str, Evaluations] = field(default_factory=dict)  # by name of the published net
+    published_responses: dict[str, pd.DataFrame] = field(default_factory=dict)
     architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -91,19 +93,29 @@ class Results:
 def read(root: Path, profile: str) -> Results:
     """Results of one profile under `root`; an empty or missing folder is a profile in which nothing was run."""
     results = Results(profile)
-    beside = ("ensembles", "published")
-    for run in (path for path in _folders(root / profile) if path.name not in beside):
+    for run in (path for path in _folders(root / profile) if path.name != "ensembles"):
         for path in sorted(run.iterdir(), key=_by_number):
             if path.is_dir() and path.name.startswith("seed-"):
                 _read_seed(path, results)
     _refuse_unlike(results)
-    for kind in beside:
-        for path in _folders(root / profile / kind):
-            found = _evaluations(path, f"{kind}/{path.name}", results, files.tested)
-            getattr(results, kind)[path.name] = found
+    for path in _folders(root / profile / "ensembles"):
+        results.ensembles[path.name] = _evaluations(path, f"ensembles/{path.name}", results, files.tested)
+    _read_published(root / "published", results)
     counted = results.attempt(root / "architectures.json", "architectures.json", files.architectures)
     results.architectures = counted or {}
     return results
+
+
+def _read_published(folder: Path, results: Results) -> None:
+    """Weights by others: of each net what was measured on the official images, else on a folder, else on ours."""
+    for source in SOURCES:
+        for path in _folders(folder / source):
+            if path.name not in results.published:
+                where = f"published/{source}/{path.name}"
+                results.published[path.name] = _evaluations(path, where, results, files.tested)
+                stds = results.attempt(path / "responses.csv", f"{where}/responses.csv", files.responses)
+                if stds is not None:
+                    results.published_responses[path.name] = stds
 
 
 def _refuse_unlike(results: Results) -> None:

@@ -9,7 +9,7 @@ from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.results.evidence import Evidence
 from paper_tables.results.reader import RunResult, fingerprint_of
 from paper_tables.tables.counted import counted_table
-from paper_tables.tables.published import PAPER_ONLY, beside
+from paper_tables.tables.published import PAPER_ONLY, beside, with_publishers
 from paper_tables.tables.readings import reading_table
 from paper_tables.tables.table import Table
 from paper_tables.verdicts.cells import Judgement, conditions_of, judge, ours_text
@@ -108,7 +108,9 @@ def detailed_table(artefact: Artefact, evidence: Evidence) -> Table:
     notes += [f"Best of n only for {best}, where the paper prints it."] if best else []
     n = len(titles)
     ours = frozenset(range(n + 1, n + 4))
-    return Table(artefact.name, artefact.caption, columns, rows, ours, notes, latex_columns=n + 4)
+    table = Table(artefact.name, artefact.caption, columns, rows, ours, notes, latex_columns=n + 4)
+    runs = [cells[-1].run if isinstance(cells[-1], Cell) else None for _, cells in artefact.rows if cells]
+    return with_publishers(table, runs, {"test_error": "test error", "train_error": "training error"}, evidence)
 
 
 def _detailed_row(cells: list[str | Cell], artefact: Artefact, evidence: Evidence) -> list[str]:

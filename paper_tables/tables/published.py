@@ -7,6 +7,7 @@ from typing import Any
 
 from paper_tables.paper import Artefact, Paper
 from paper_tables.results.evidence import Evidence
+from paper_tables.results.published import publishers, recipe_words
 from paper_tables.results.reader import pick
 from paper_tables.tables.table import NOT_RUN, Table
 from paper_tables.verdicts.tested import of_evaluation
@@ -19,6 +20,30 @@ def beside(artefact: Artefact, table: Table, evidence: Evidence) -> Table:
     if "ensemble" in artefact.spec:
         return with_ensembles(artefact, table, evidence)
     return with_published(artefact, table, evidence) if any("published" in row for row, _ in artefact.rows) else table
+
+
+def with_publishers(table: Table, runs: list[str | None], metrics: dict[str, str], evidence: Evidence) -> Table:
+    """A column more for each publisher and metric where one of its nets stands in a row; `runs`: of the rows in order.
+
+    `metrics`: name -> its words. A test error stands beside the one that the publisher claims.
+    """
+    for publisher, found in publishers(evidence).items():
+        if not any(run in found.results.runs for run in runs):
+            continue
+        columns = [f"{words} · {publisher}" for words in metrics.values()]
+        numbers = iter([[_of(run, metric, found) for metric in metrics] for run in runs])
+        rows: list[list[str] | str] = [row if isinstance(row, str) else [*row, *next(numbers)] for row in table.rows]
+        notes = [*table.notes, recipe_words(publisher, found)]
+        table = replace(table, columns=[*table.columns, *columns], rows=rows, notes=notes)
+    return table
+
+
+def _of(run: str | None, metric: str, found: Evidence) -> str:
+    if not found.trainings(run or ""):
+        return ""
+    [training] = found.trainings(run or "")
+    claimed = f" (claimed {training.value('claimed'):.2f})" if metric == "test_error" else ""
+    return f"{training.value(metric):.2f}{claimed}"
 
 
 def with_published(artefact: Artefact, table: Table, evidence: Evidence) -> Table:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from paper_tables.paper import Artefact
 from paper_tables.results.evidence import Evidence
+from paper_tables.results.published import publishers
+from paper_tables.tables.published import with_publishers
 from paper_tables.tables.table import NOT_RUN, Table
 from paper_tables.verdicts.cells import judge, ours_text
 
@@ -30,7 +32,8 @@ def reading_table(artefact: Artefact, evidence: Evidence) -> Table:
         rows.append(row)
     note = "End of training. The paper does not print these values: they are read off the figure, ± the reading."
     ours = frozenset(range(2, len(columns), 2))
-    return Table(artefact.name, artefact.caption, columns, rows, ours, [note])
+    table = Table(artefact.name, artefact.caption, columns, rows, ours, [note])
+    return with_publishers(table, list(dict.fromkeys(run for run, _ in judged)), names, evidence)
 
 
 def response_table(artefact: Artefact, evidence: Evidence) -> Table:
@@ -40,15 +43,18 @@ def response_table(artefact: Artefact, evidence: Evidence) -> Table:
     rows: list[list[str] | str] = []
     for run, values in readings.items():
         ours = sorted_responses(evidence, run)
-        for who in ("paper", "ours"):
-            cells = [""] * len(ranks)
-            for i, rank in enumerate(ranks):
-                if rank in values:
-                    got = f"{ours[rank - 1]:.2f}" if rank <= len(ours) else NOT_RUN
-                    cells[i] = values[rank] if who == "paper" else got
-            rows.append([evidence.paper.label(run), who, *cells])
+        rows.append([evidence.paper.label(run), "paper", *(values.get(rank, "") for rank in ranks)])
+        rows.append([evidence.paper.label(run), "ours", *_at_ranks(ours, values, ranks)])
+        for publisher, found in publishers(evidence).items():
+            if stds := sorted_responses(found, run):
+                rows.append([evidence.paper.label(run), publisher, *_at_ranks(stds, values, ranks)])
     note = f"Std at that rank, sorted by size. The paper's values are read off the figure (± {artefact.spec['pm']})."
     return Table(artefact.name, artefact.caption, ["net", "", *(f"rank {r}" for r in ranks)], rows, frozenset(), [note])
+
+
+def _at_ranks(stds: list[float], values: dict[int, str], ranks: list[int]) -> list[str]:
+    """The std at each rank that was read off the paper's figure."""
+    return [(f"{stds[r - 1]:.2f}" if r <= len(stds) else NOT_RUN) if r in values else "" for r in ranks]
 
 
 def sorted_responses(evidence: Evidence, run: str) -> list[float]:

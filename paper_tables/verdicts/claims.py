@@ -10,6 +10,7 @@ from typing import Any
 
 from paper_tables.paper import Metric, Paper
 from paper_tables.results.evidence import Evidence
+from paper_tables.results.published import publishers
 from paper_tables.verdicts import rules
 from paper_tables.verdicts.cells import Conditions, Measured, conditions_for, conditions_of, measure
 
@@ -64,6 +65,15 @@ def judge_claim(claim: dict[str, Any], evidence: Evidence) -> Verdict:
     trainings = [training for run in there for training in evidence.trainings(run)]
     conditions = conditions_for(trainings, evidence.paper, claim["metric"], claim.get("protocol"))
     return judge_numbers(claim, there, gaps_of(claim, there, pairs), conditions, evidence)
+
+
+def on_published_weights(claim: dict[str, Any], evidence: Evidence) -> str:
+    """The same claim judged on each publisher's nets that can decide it, in words; empty where none can."""
+    if claim.get("counted"):
+        return ""
+    verdicts = {publisher: judge_claim(claim, found) for publisher, found in publishers(evidence).items()}
+    judged = {publisher: verdict for publisher, verdict in verdicts.items() if verdict.outcome != "not run"}
+    return "; ".join(f"{publisher}: {verdict.word} ({verdict.numbers})" for publisher, verdict in judged.items())
 
 
 def without(claim: dict[str, Any], missing: list[str], evidence: Evidence) -> Verdict:

@@ -13,11 +13,12 @@ def evaluate(args: argparse.Namespace) -> int:
 
     runs = selected(args, all_seeds=args.weights is None)
     fabric = launch(runs[0].config)
+    agree = True
     for run in runs:
         found = evaluate(run, args.weights, args.protocol, fabric)
         if fabric.is_global_zero:
-            emit(args, found, f"{run.name} seed {run.seed}: {_errors(found)}")
-    return 0
+            agree &= _told(args, found, f"{run.name} seed {run.seed}")
+    return 0 if agree else 1
 
 
 def ensemble(args: argparse.Namespace) -> int:
@@ -42,21 +43,26 @@ def ensemble(args: argparse.Namespace) -> int:
 def published(args: argparse.Namespace) -> int:
     from reproduce.config import load
     from reproduce.evaluation.classification import launch
-    from reproduce.evaluation.published import RUN, WEIGHTS, config_run, evaluate_published
+    from reproduce.evaluation.published import chosen, evaluate_published
 
     names, overrides = words(args)
-    models = names or list(WEIGHTS)
-    for model in models:
-        if model not in WEIGHTS:
-            raise UserError(f"published: {model} is not one of {', '.join(WEIGHTS)}")
-    profile = load.profile_name(args.profile, overrides, load.recipe_of(RUN))
-    runs = [config_run(WEIGHTS[model], args.profile, tuple(overrides)) for model in models]
-    fabric = launch(runs[0].config)
-    for model, run in zip(models, runs, strict=True):
-        found = evaluate_published(WEIGHTS[model], args.weights, run, profile, args.protocol, fabric)
+    wanted = chosen(names)
+    fabric = launch(load.resolve(wanted[0].run, args.profile, overrides).config)
+    agree = True
+    for found in evaluate_published(wanted, args.weights, args.profile, overrides, args.protocol, fabric):
         if fabric.is_global_zero:
-            emit(args, found, f"{found['name']}: {_errors(found)}")
-    return 0
+            agree &= _told(args, found, found["name"])
+    return 0 if agree else 1
+
+
+def _told(args: argparse.Namespace, found: dict[str, Any], name: str) -> bool:
+    """Prints an evaluation, with what the publisher of its weights claims; whether that agrees."""
+    from reproduce.evaluation.sources import disagreement
+
+    claimed = f"; claimed {found['claimed']:.2f} % ({found['claim']})" if "claimed" in found else ""
+    reason = disagreement(found)
+    emit(args, found, f"{name}: {_errors(found)}{claimed}{f': {reason}' if reason else ''}")
+    return not reason
 
 
 def _errors(found: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from reproduce.config.schema import Config, ImageNetData
 from reproduce.data.build import Data, build_data
 from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.evaluation.protocols import Member, Protocol, count
+from reproduce.evaluation.sources import source_of
 from reproduce.metrics.classification import Counts, count_errors
 from reproduce.models import pretrained
 from reproduce.models.build import build_net_to_fill
@@ -39,7 +40,7 @@ def final_weights(run: Run) -> Path:
 
 
 def load_net(run: Run, weights: Path) -> tuple[nn.Module, Run]:
-    """The run's net with the weights of a file, ours or published; for akamaster's layout with its zero-padding.
+    """The run's net with the weights of a file, ours or published, and the run as those weights need it.
 
     Errors: UserError for a file that does not fit, that is not what the run's own result was measured on, or, from
     elsewhere, that holds NaN or infinity (a training of ours that diverged may).
@@ -48,14 +49,29 @@ def load_net(run: Run, weights: Path) -> tuple[nn.Module, Run]:
     own = weights == run.workdir / "final.safetensors"
     if not own and (bad := next((key for key, value in state.items() if not value.isfinite().all()), None)):
         raise UserError(f"{weights}: {bad} holds NaN or infinity; get the file again")
-    if layout == "akamaster" and run.config.model.zero_padding != "both":
-        log(f"{weights}: akamaster's layout: model.zero_padding set to `both`, as its shortcuts pad")
-        run = replace(run, config=run.config.replaced({"model.zero_padding": "both"}))
+    run = as_published(run, weights, layout)
     net = build_net_to_fill(run.config)
     pretrained.load_state(net, layout, state, weights)
     if own:
         _check_own(run, weights, net)
     return net, run
+
+
+def as_published(run: Run, weights: Path, layout: str) -> Run:
+    """The run with the padding and normalisation that published weights were trained with; it says what it changes.
+
+    Of a file that is not in configs/published.yaml only akamaster's layout says something: how its shortcuts pad.
+    Errors: UserError where the file is known to be another net.
+    """
+    source = source_of(weights)
+    if source and not source.fits(run):
+        raise UserError(f"{weights}: this is {source.publisher}'s net for {source.run}, not for {run.name}")
+    settings = source.settings if source else {"model.zero_padding": "both"} if layout == "akamaster" else {}
+    changed = run.config.replaced(settings)
+    if changed != run.config:
+        words = source.overrides if source else ["model.zero_padding=both"]
+        log(f"{weights}: {source.publisher if source else layout}'s weights: {', '.join(words)}, as they were trained")
+    return replace(run, config=changed)
 
 
 def _check_own(run: Run, weights: Path, net: nn.Module) -> None:
@@ -119,6 +135,8 @@ def evaluate(
     net = as_tested(run, to_device(net, fabric.device), fabric.device, data)
     result = {"run": run.name} | measured([net], run, name, data, fabric, [run] if weights is None else [])
     result |= {"weights_sha256": sha256}
+    if weights and (source := source_of(weights)):
+        result |= {"name": source.name, "claimed": source.claimed, "claim": source.claim}
     if weights is None and fabric.is_global_zero:
         keep(run.results, result)
     return result
@@ -170,7 +188,7 @@ def measured(
     found |= conditions(run.config, name) | {"precision": computed(run.config.eval.precision, fabric.device)}
     found |= {"deviations": changed(run, partial(conditions, name=name)) | other_images(trained, data)}
     images = {"description": data.description, "fingerprint": data.fingerprint, "official": data.is_official}
-    return found | {"data": images}
+    return found | {"data": images | {"source": data.source}}
 
 
 def keep(folder: Path, result: dict[str, Any]) -> None:
@@ -192,6 +210,14 @@ def _count(nets: Sequence[nn.Module], data: Data, protocol: Protocol, fabric: Fa
     [net] = nets
     sums = count_errors(net, data.test_batches(fabric.device, *place), protocol.precision)
     return Counts(sums.n, int(sums.errors))
+
+
+def error_on(net: nn.Module, data: Data, precision: str, fabric: Fabric, split: str) -> float:
+    """Error of a net in percent, unrounded, on a split of small images (train: not augmented), over all processes."""
+    batches = data.test_batches(fabric.device, fabric.global_rank, fabric.world_size, split=split)
+    sums = count_errors(net, batches, precision)
+    wrong, n = fabric.all_reduce(sums.tensor(fabric.device)[1:3], reduce_op="sum").tolist()  # type: ignore[union-attr]
+    return 100 * float(wrong) / float(n)
 
 
 def _total(counts: Counts, fabric: Fabric) -> Counts:

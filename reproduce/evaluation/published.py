@@ -1,11 +1,9 @@
-"""torchvision's published ImageNet weights under the paper's protocols: a table without weeks of GPU time.
+"""Published weights under the paper's protocols: its tables at full length, without a day of training.
 
-They are other nets than the paper's (stride in the 3x3 of the bottlenecks, option B for 18 and 34 layers too), trained
-by another recipe (scale and aspect-ratio crops, no colour noise, mean and standard deviation per channel): a column of
-their own, never beside the paper's as if they were ours.
+They were trained elsewhere and by other recipes (configs/published.yaml): columns of their own, never shown as ours.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -15,98 +13,107 @@ import torchvision
 from lightning.fabric import Fabric
 from torch import nn
 
-from reproduce.config.load import resolve
+from reproduce.config.load import runs
 from reproduce.config.run import RESULTS, Run
-from reproduce.evaluation.classification import as_tested, keep, load_net, measured, open_data, to_device
+from reproduce.data.build import Data
+from reproduce.data.imagenet.datamodule import ImageNetDataModule
+from reproduce.evaluation.classification import as_tested, error_on, keep, load_net, measured, open_data, to_device
+from reproduce.evaluation.responses import standard_deviations, write_responses
+from reproduce.evaluation.sources import Source, files_in, sources
 from reproduce.models import pretrained
 from reproduce.models.pretrained import weights_sha256
 from reproduce.utils.errors import UserError
+from reproduce.utils.files import read_json
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-RUN = "imagenet-resnet-50"
-RECIPE = ("model.stride=3x3", "data.normalize=channels", f"data.mean={list(MEAN)}", f"data.std={list(STD)}")
 ONLINE = "torchvision"
 
 
-@dataclass(frozen=True)
-class Weights:
-    """One of torchvision's models with its first weights (IMAGENET1K_V1)."""
+def chosen(names: Sequence[str]) -> list[Source]:
+    """The published nets of these names, or of these runs.
 
-    model: str  # torchvision's name, e.g. resnet50
-    depth: int | None = None  # of our net in which its weights fit; None: torchvision's own net (VGG)
-
-    @property
-    def name(self) -> str:
-        return f"torchvision-{self.model}-v1"
-
-    @property
-    def net(self) -> str:
-        """What it is, in the paper's words."""
-        if self.depth is None:
-            return "VGG-16"
-        return f"ResNet-{self.depth}, option B" + (", stride in the 3x3 (v1.5)" if self.depth >= 50 else "")
-
-
-WEIGHTS = {w.model: w for w in (*(Weights(f"resnet{d}", d) for d in (18, 34, 50, 101, 152)), Weights("vgg16"))}
-
-
-def config_run(weights: Weights, profile: str, overrides: tuple[str, ...]) -> Run:
-    """A run of the right depth under the profile's data, normalised as these weights want it; it is never trained."""
-    net = [f"model.depth={weights.depth}", "model.shortcut=B"] if weights.depth else []
-    return resolve(RUN, profile, [*overrides, *RECIPE, *net])
-
-
-def find(weights: Weights, where: str) -> Path:
-    """The file of the weights: in the folder `where`, or downloaded by torchvision into its cache (`torchvision`).
-
-    Errors: UserError when it is not there, or cannot be downloaded.
+    Errors: UserError for a name that is neither, and where nobody has published a net of these runs.
     """
-    entry = torchvision.models.get_model_weights(weights.model)["IMAGENET1K_V1"]
-    file = str(entry.url).rsplit("/", 1)[-1]
+    if unknown := set(names) - set(sources()) - set(runs()):
+        raise UserError(f"published: {min(unknown)} is neither a run nor one of {', '.join(sources())}")
+    found = [source for source in sources().values() if source.name in names or source.run in names]
+    if not found:
+        given = ", ".join(names) or "nothing"
+        raise UserError(f"published: {given} given; name nets of configs/published.yaml, or runs that they are of")
+    return found
+
+
+def located(wanted: Sequence[Source], where: str) -> dict[str, Path]:
+    """Name -> file, in the folder `where`, or downloaded by torchvision into its cache (`torchvision`)."""
     if where != ONLINE:
-        path = Path(where).expanduser() / file
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; WEIGHTS names the folder that holds {file}, or is `torchvision`")
-        return path
-    path = Path(torch.hub.get_dir()) / "checkpoints" / file
+        return files_in(Path(where).expanduser(), wanted)
+    foreign = [source.name for source in wanted if source.publisher != ONLINE]
+    if foreign:
+        raise UserError(f"{', '.join(foreign)}: not torchvision's; give WEIGHTS=FOLDER that holds {wanted[0].file}")
+    return {source.name: _download(source) for source in wanted}
+
+
+def _download(source: Source) -> Path:
+    """torchvision's file in its cache. Errors: UserError when it cannot be downloaded."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / source.file
     try:
-        entry.get_state_dict(progress=True, check_hash=True)
+        torch.hub.load_state_dict_from_url(f"https://{source.home}/{source.file}", check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise UserError(
-            f"{file}: cannot be downloaded ({error}); put it into a folder and give WEIGHTS=FOLDER"
+            f"{source.file}: cannot be downloaded ({error}); put it into a folder and give WEIGHTS=FOLDER"
         ) from None
     return path
 
 
-def load(weights: Weights, run: Run, path: Path) -> nn.Module:
-    """Our net, or torchvision's VGG-16, with the weights of a file, strictly."""
-    if weights.depth is not None:
+def load(source: Source, run: Run, path: Path) -> nn.Module:
+    """Our net, or one that torchvision builds, with the weights of a file, strictly."""
+    if source.builder is None:
         return load_net(run, path)[0]
-    net: nn.Module = torchvision.models.get_model(weights.model, weights=None, num_classes=run.config.model.classes)
+    net: nn.Module = torchvision.models.get_model(source.builder, weights=None, num_classes=run.config.model.classes)
     pretrained.load_state(net, "ours", pretrained.read_tensors(path), path)
     return net
 
 
 def evaluate_published(
-    weights: Weights, where: str, run: Run, profile: str, name: str, fabric: Fabric
-) -> dict[str, Any]:
-    """The errors of published weights under a protocol, kept in results/<profile>/published/<name>/.
+    wanted: Sequence[Source], where: str, profile: str, overrides: Sequence[str], name: str, fabric: Fabric
+) -> Iterator[dict[str, Any]]:
+    """One result a net, kept in results/published/<data source>/<name>/; what is measured there already is kept.
 
-    Errors: UserError for weights that are not there or do not fit, and for VGG-16 under a protocol that needs our nets.
+    All files are found before any is tested. Errors: UserError for weights that are not there or do not fit, and for
+    torchvision's own nets under a protocol that needs ours.
     """
-    if weights.depth is None and name == "multi-scale":
-        raise UserError("vgg16: the fully convolutional form is made from our nets; Table 4 has no such row anyway")
-    path = find(weights, where)
-    net = load(weights, run, path)
-    digest, data = weights_sha256(net.state_dict()), open_data(run)
+    paths = located(wanted, where)
+    there = [source for source in wanted if source.name in paths]
+    if name == "multi-scale" and (foreign := [source.builder for source in there if source.builder]):
+        raise UserError(f"{foreign[0]}: the fully convolutional form is made from our nets; Table 4 has no such row")
+    opened: dict[str, Data] = {}  # the images, by how they are normalised
+    for source in there:
+        run = source.resolved(profile, overrides)
+        key = run.config.data.model_dump_json()
+        data = opened[key] = opened.get(key) or open_data(run)
+        yield _measured(source, paths[source.name], run, data, name, fabric)
+
+
+def _measured(source: Source, path: Path, run: Run, data: Data, name: str, fabric: Fabric) -> dict[str, Any]:
+    """The errors of one published net; of CIFAR-10 on the training images too, and the layer responses (Fig. 7)."""
+    folder = RESULTS / "published" / run.config.data.source / source.name
+    net = load(source, run, path)
+    digest = weights_sha256(net.state_dict())
+    before = read_json(folder / f"eval-{name}.json") or {}
+    if before.get("weights_sha256") == digest and before.get("data", {}).get("fingerprint") == data.fingerprint:
+        return before
     net = as_tested(run, to_device(net, fabric.device), fabric.device, data)
-    found = measured([net], run, name, data, fabric)
-    told = {
-        "weights": f"torchvision {weights.model} IMAGENET1K_V1 ({path.name})",
-        "net": weights.net,
-        "weights_sha256": digest,
+    result: dict[str, Any] = {
+        "name": source.name,
+        "run": source.run,
+        "publisher": source.publisher,
+        "home": source.home,
     }
-    result = {"name": weights.name} | told | found
+    result |= {"recipe": source.recipe, "weights": f"{source.publisher}: {source.file}", "weights_sha256": digest}
+    result |= {"claimed": source.claimed, "claim": source.claim} | measured([net], run, name, data, fabric)
+    if not isinstance(data, ImageNetDataModule):
+        result["train_error"] = error_on(net, data, run.config.eval.precision, fabric, "train")
+        if fabric.is_global_zero:
+            write_responses(folder / "responses.csv", standard_deviations(net, data.test_batches(fabric.device)))
     if fabric.is_global_zero:
-        keep(RESULTS / profile / "published" / weights.name, result)
+        keep(folder, result)
     return result

@@ -60,10 +60,15 @@ def responses(run: Run, weights: Path | None = None) -> list[float]:
     net = as_tested(run, net.to(device), device, data)
     values = standard_deviations(net, data.test_batches(device))
     if weights is None:
-        rows = [{"layer": layer, "std": f"{value:.6f}"} for layer, value in enumerate(values, 1)]
         deviations = changed(run, lambda config: {"bn_statistics": config.eval.bn_statistics})
-        write_csv(run.results / f"responses{suffix(deviations)}.csv", ("layer", "std"), rows)
+        write_responses(run.results / f"responses{suffix(deviations)}.csv", values)
     return values
+
+
+def write_responses(path: Path, values: list[float]) -> None:
+    """A CSV file of layer (1, 2, ...) and std."""
+    rows = [{"layer": layer, "std": f"{value:.6f}"} for layer, value in enumerate(values, 1)]
+    write_csv(path, ("layer", "std"), rows)
 
 
 def response_layers(net: nn.Module) -> list[tuple[str, nn.Module]]:

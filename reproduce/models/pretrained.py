@@ -1,4 +1,4 @@
-"""Reads weights strictly: our own files, and the layouts of torchvision and of akamaster/pytorch_resnet_cifar10."""
+"""Reads weights strictly: our own files, and the layouts of torchvision, akamaster and a-martyn."""
 
 import hashlib
 import warnings
@@ -12,10 +12,17 @@ from torch import Tensor, nn
 from reproduce.utils.errors import UserError
 
 STAGES = tuple((f"layer{stage}.", f"conv{stage + 1}_x.") for stage in (1, 2, 3, 4))
-LAYOUTS = {  # layout -> (part of a key there, part of the key here)
+BLOCKS = 200  # of a stage, at most: ResNet-1202 has as many
+LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
+    # layout -> (part of a key there, part of the key here): where it begins with a dot anywhere, else at the beginning
     "ours": (),
     "torchvision": (*STAGES, (".downsample.0.", ".shortcut.conv."), (".downsample.1.", ".shortcut.bn.")),
     "akamaster": (*STAGES, (".shortcut.0.", ".shortcut.conv."), (".shortcut.1.", ".shortcut.bn."), ("linear.", "fc.")),
+    "a-martyn": (
+        *(("convIn.", "conv1."), ("bnIn.", "bn1."), ("stack1.", "conv2_x."), ("fcOut.", "fc.")),
+        *((f"stack{stage}a.", f"conv{stage + 1}_x.0.") for stage in (2, 3)),
+        *((f"stack{s}b.{k}.", f"conv{s + 1}_x.{k + 1}.") for s in (2, 3) for k in range(BLOCKS - 1)),
+    ),
 }
 ENVELOPE = {"state_dict", "best_prec1", "epoch"}  # what akamaster's trainer saves around the weights
 COUNTER = "num_batches_tracked"  # of every BN since torch 0.4.1; here it counts only while BN=recomputed averages
@@ -23,29 +30,36 @@ COUNTER = "num_batches_tracked"  # of every BN since torch 0.4.1; here it counts
 
 def to_ours(key: str, layout: str) -> str:
     """A key of the layout in our words: layer1.0.downsample.0.weight -> conv2_x.0.shortcut.conv.weight."""
-    for theirs, ours in LAYOUTS[layout]:
-        key = key.replace(theirs, ours)
-    return key
+    return _renamed(key, LAYOUTS[layout])
 
 
 def to_theirs(key: str, layout: str) -> str:
     """The way back, for messages that name keys as the file does."""
-    for theirs, ours in LAYOUTS[layout]:
-        key = key.replace(ours, theirs)
+    return _renamed(key, tuple((ours, theirs) for theirs, ours in LAYOUTS[layout]))
+
+
+def _renamed(key: str, pairs: tuple[tuple[str, str], ...]) -> str:
+    for old, new in pairs:
+        if old.startswith("."):
+            key = key.replace(old, new)
+        elif key.startswith(old):
+            key = new + key.removeprefix(old)
     return key
 
 
 def detect_layout(state: Iterable[str], source: str | Path = "these weights") -> str:
-    """ours, torchvision (layer1 ... fc) or akamaster (layer1 ... linear), by the keys; UserError where it is none."""
+    """ours, torchvision (layer1, fc), akamaster (layer1, linear) or a-martyn (convIn); UserError where it is none."""
     keys = set(state)
     if any(key.startswith("conv2_x.") for key in keys):
         return "ours"
+    if "convIn.weight" in keys:
+        return "a-martyn"
     if any(key.startswith("layer1.") for key in keys):
         for layout, weight in (("akamaster", "linear.weight"), ("torchvision", "fc.weight")):
             if weight in keys:
                 return layout
     first = min(keys, default=None)
-    raise UserError(f"{source}: keys of no layout known here (ours, torchvision, akamaster); the first is {first}")
+    raise UserError(f"{source}: keys of no layout known here ({', '.join(LAYOUTS)}); the first is {first}")
 
 
 def _unpickle(path: Path) -> object:
@@ -117,7 +131,7 @@ def load_state(net: nn.Module, layout: str, state: Mapping[str, Tensor], path: s
 
 
 def load_weights(net: nn.Module, path: str | Path) -> str:
-    """Fills `net` from a file as `load_state` does; returns the file's layout: ours, torchvision or akamaster."""
+    """Fills `net` from a file as `load_state` does; returns the file's layout, a key of LAYOUTS."""
     layout, state = read_state(path)
     load_state(net, layout, state, path)
     return layout

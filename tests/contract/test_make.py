@@ -189,12 +189,27 @@ def test_table_5_is_the_ensemble_of_the_nets_of_table_4(stages: Stages) -> None:
 def test_published_weights_are_evaluated_and_nothing_is_trained(stages: Stages, target: str, protocol: str) -> None:
     code, called = stages(target, "WEIGHTS=torchvision", "DATA=/images", "SEEDS=2")
     assert code == 0
-    assert called[0].startswith("reproduce published resnet34 resnet50 resnet101 resnet152")
-    assert f"--weights torchvision --protocol {protocol} --profile paper" in called[0]
-    assert "data.root=/images" in called[0]
-    assert "--seeds" not in called[0]
+    [tested] = [call for call in called if call.startswith("reproduce published")]
+    assert tested.startswith(
+        "reproduce published torchvision-resnet34-v1 torchvision-resnet50-v1 torchvision-resnet101-v1"
+    )
+    assert f"--weights torchvision --protocol {protocol} --profile paper" in tested
+    assert "data.root=/images" in tested
+    assert "--seeds" not in tested
     assert called[-1] == f"paper_tables render {target} --profile paper"
     assert not [call for call in called if "reproduce train" in call]
+
+
+@pytest.mark.parametrize(("target", "artefact"), [("table6", "table6"), ("fig6-cifar", "fig6"), ("fig7", "fig7")])
+def test_published_cifar_nets_are_evaluated_and_nothing_is_trained(stages: Stages, target: str, artefact: str) -> None:
+    code, called = stages(target, "WEIGHTS=/weights", "PROFILE=folder", "DATA=/images")
+    assert code == 0
+    assert "reproduce runs cifar10" in called
+    [tested] = [call for call in called if call.startswith("reproduce published")]
+    assert "--weights /weights --protocol single --profile folder" in tested
+    assert "data.root=/images" in tested
+    assert called[-1] == f"paper_tables render {artefact} --profile folder"
+    assert not [call for call in called if call.startswith(("reproduce train", "reproduce responses"))]
 
 
 def test_dashboards_are_made_from_the_artefacts_of_their_profile(stages: Stages) -> None:

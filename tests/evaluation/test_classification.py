@@ -57,7 +57,7 @@ def test_akamasters_layout_sets_its_padding_and_says_so(
     torch.save({"state_dict": {to_akamaster(k): v for k, v in net.state_dict().items()}}, tmp_path / "aka.th")
     loaded, run = load_net(tiny(), tmp_path / "aka.th")
     assert run.config.model.zero_padding == "both"
-    assert "model.zero_padding set to `both`" in capsys.readouterr().err
+    assert "akamaster's weights: model.zero_padding=both, as they were trained" in capsys.readouterr().err
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(loaded.eval()(x), net(x))
 

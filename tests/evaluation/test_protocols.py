@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -162,8 +161,11 @@ def test_an_ensemble_of_one_equals_its_member_and_both_are_kept(
         (["ensemble", "cifar10-resnet-20:x.pt", "--profile", "smoke"], "x.pt: no such file"),
         (["evaluate", *ARGUMENTS, "--weights", "nowhere.pt"], "nowhere.pt: no such file"),
         (["evaluate", *ARGUMENTS], "python -m reproduce train imagenet-resnet-18-A --profile smoke"),
-        (["published", "resnet19", "--profile", "smoke"], "resnet19 is not one of resnet18"),
-        (["published", "resnet18", "--profile", "smoke", "--weights", "here"], "resnet18-f37072fd.pth: no such file"),
+        (["published", "resnet19", "--profile", "smoke"], "resnet19 is neither a run nor one of akamaster-resnet-20"),
+        (["published", "cifar10-plain-110", "--profile", "smoke"], "cifar10-plain-110 given; name nets of"),
+        (["published", "torchvision-resnet18-v1", "--profile", "smoke", "--weights", "here"], "here: no such folder"),
+        (["published", "torchvision-resnet18-v1", "--profile", "smoke", "--weights", "."], ".: no file of published"),
+        (["published", "akamaster-resnet-20", "--profile", "smoke"], "akamaster-resnet-20: not torchvision's"),
         (["evaluate", "cifar10-resnet-20", "--profile", "smoke", "--protocol", "10-crop"], "tested by the `single`"),
         (["train", "imagenet-plain-18", "--profile", "demo"], "is made for cifar10, not for imagenet"),
         (["train", "imagenet-plain-18", "--profile", "folder", "data.root=nowhere"], "nowhere"),
@@ -177,54 +179,3 @@ def test_bad_input_is_one_line_and_exit_code_2(
     line = capsys.readouterr().err.strip()
     assert told in line
     assert "\n" not in line
-
-
-def save_theirs(path: Path, model: nn.Module) -> None:
-    torch.save(model.state_dict(), path)
-
-
-def test_published_weights_are_measured_from_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """torchvision's own resnet18 and VGG-16 with random weights, under the names of its files."""
-    from torchvision import models
-
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    save_theirs(tmp_path / "resnet18-f37072fd.pth", models.resnet18(num_classes=10))
-    assert main(["published", "resnet18", "--profile", "smoke", "--weights", ".", "--protocol", "10-crop"]) == 0
-    kept = json.loads((tmp_path / "results/smoke/published/torchvision-resnet18-v1/eval-10-crop.json").read_text())
-    assert (kept["n"], kept["protocol"], kept["net"]) == (10, "10-crop", "ResNet-18, option B")
-    assert "torchvision-resnet18-v1: top-1 error" in capsys.readouterr().out
-
-
-def test_published_weights_see_what_torchvision_would_show_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The centre crop, normalised by channel, through our net: the logits of torchvision's own net and transforms."""
-    from torchvision import models
-    from torchvision.transforms import v2
-
-    from reproduce.data.build import build_data
-    from reproduce.data.imagenet.datamodule import ImageNetDataModule
-    from reproduce.evaluation.published import MEAN, STD, WEIGHTS, config_run, load
-
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    theirs: Any = models.resnet18(num_classes=10).eval()
-    save_theirs(tmp_path / "w.pth", theirs)
-    run = config_run(WEIGHTS["resnet18"], "smoke", ("eval.precision=fp32",))
-    ours, data = load(WEIGHTS["resnet18"], run, tmp_path / "w.pth").eval(), build_data(run.config)
-    assert isinstance(data, ImageNetDataModule)
-    data.setup("test")
-    steps = [v2.Resize(72), v2.CenterCrop(64), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
-    views: Any = v2.Compose(steps)
-    same = 0
-    with torch.no_grad():
-        for (image, _), (x, _) in zip(data.test_images(), data.test_batches("cpu", size=1), strict=True):
-            if (72 * max(image.shape[1:]) // min(image.shape[1:])) % 2:
-                continue  # torchvision rounds half a pixel to the even side, we round it down
-            same += 1
-            torch.testing.assert_close(x[0], views(image), rtol=1e-5, atol=1e-5)
-            torch.testing.assert_close(ours(x), theirs(views(image)[None]), rtol=1e-3, atol=1e-3)
-    assert same >= 3

@@ -85,7 +85,7 @@ def write_published(root: Path, name: str, protocol: str, top1: float, top5: flo
     value = {"weights": name, "net": "resnet-50, stride 3x3, option B", "protocol": protocol, "n": n}
     value |= {"top1_error": top1, "top5_error": top5, "preprocessing": "channels"}
     value |= conditions(protocol, imagenet_data(True))
-    return _write(root / "paper" / "published" / name / f"eval-{protocol}.json", value)
+    return _write(root / "published" / "official" / name / f"eval-{protocol}.json", value)
 
 
 def write_ensemble(root: Path, profile: str, name: str, members: list[str], top5: float) -> Path:

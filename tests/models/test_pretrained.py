@@ -134,6 +134,63 @@ def test_akamasters_nets_give_the_same_logits(n: int, prefix: str, image: Tensor
     assert not torch.allclose(other(image), theirs(image), atol=1e-2)
 
 
+class MartynBlock(nn.Module):
+    """A block of a-martyn/resnet as its checkpoints imply it, plain or residual, written for this test."""
+
+    def __init__(self, c_in: int, c_out: int, residual: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, c_out // c_in, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.residual, self.step, self.more = residual, c_out // c_in, c_out - c_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        shortcut = torch.cat([x[:, :, :: self.step, :: self.step], x.new_zeros(len(x), self.more, *y.shape[2:])], 1)
+        return F.relu(y + shortcut if self.residual else y)
+
+
+class MartynNet(nn.Module):
+    """A CIFAR net with `convIn`, `stack1`, `stack2a`, `stack2b`, `stack3a`, `stack3b` and `fcOut`."""
+
+    def __init__(self, n: int, residual: bool) -> None:
+        super().__init__()
+        self.convIn, self.bnIn = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        self.stack1 = nn.Sequential(*(MartynBlock(16, 16, residual) for _ in range(n)))
+        self.stack2a = MartynBlock(16, 32, residual)
+        self.stack2b = nn.Sequential(*(MartynBlock(32, 32, residual) for _ in range(n - 1)))
+        self.stack3a = MartynBlock(32, 64, residual)
+        self.stack3b = nn.Sequential(*(MartynBlock(64, 64, residual) for _ in range(n - 1)))
+        self.fcOut = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stack1(F.relu(self.bnIn(self.convIn(x))))
+        y = self.stack3b(self.stack3a(self.stack2b(self.stack2a(y))))
+        return self.fcOut(y.mean((2, 3)))
+
+
+@pytest.mark.arithmetic
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_martyns_nets_give_the_same_logits(n: int, residual: bool, image: Tensor, tmp_path: Path) -> None:
+    torch.manual_seed(n)
+    theirs = randomise(MartynNet(n, residual))
+    ours = cifar(6 * n + 2, "A" if residual else "none")
+    assert load_weights(ours, save(tmp_path / "net.pt", theirs.state_dict())) == "a-martyn"
+    image, ours, theirs = image.double(), ours.double(), theirs.double()
+    torch.testing.assert_close(ours(image), theirs(image), rtol=0, atol=1e-12)
+
+
+def test_a_martyns_keys_are_named_as_in_the_file(tmp_path: Path) -> None:
+    state = MartynNet(3, residual=False).state_dict()
+    state["stack3b.1.conv2.weight"] = torch.zeros(1)
+    with pytest.raises(UserError, match=r"stack3b\.1\.conv2\.weight has shape \[1\]"):
+        load_weights(cifar(20, "none"), save(tmp_path / "net.pt", state))
+    with pytest.raises(UserError, match=r"conv1\.weight is no key of the a-martyn layout"):
+        read_state(save(tmp_path / "mixed.pt", state | {"conv1.weight": torch.zeros(1)}))
+
+
 @pytest.mark.arithmetic
 def test_akamasters_option_b_gives_the_same_logits(image: Tensor, tmp_path: Path) -> None:
     theirs = randomise(TheirNet(2, "B"))
