@@ -17,7 +17,7 @@ from reproduce.config.schema import Config, ImageNetData
 from reproduce.data.build import Data, build_data
 from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.evaluation.protocols import Member, Protocol, count
-from reproduce.metrics.classification import Counts, count_errors
+from reproduce.metrics.classification import ErrorCounter, count_errors
 from reproduce.models import pretrained
 from reproduce.models.build import build_net_to_fill
 from reproduce.models.pretrained import weights_sha256
@@ -162,11 +162,11 @@ def measured(
     `run`: whose eval.* counts. `trained`: those whose own weights the nets have. `deviations`: in what this is not the
     test that the run's configuration asks for.
     """
-    counts = _total(_count(nets, data, protocol_of(run.config, name), fabric), fabric)
+    counts = _count(nets, data, protocol_of(run.config, name), fabric)
     if counts.n != data.n_test:
         raise RuntimeError(f"{counts.n} test images were counted instead of {data.n_test}")
-    found: dict[str, Any] = {"protocol": name, "n": counts.n, "top1_error": 100 * counts.top1 / counts.n}
-    found |= {"top5_error": 100 * counts.top5 / counts.n} if isinstance(data, ImageNetDataModule) else {}
+    found: dict[str, Any] = {"protocol": name, "n": counts.n, "top1_error": counts.error}
+    found |= {"top5_error": counts.top5_error} if isinstance(data, ImageNetDataModule) else {}
     found |= conditions(run.config, name) | {"precision": computed(run.config.eval.precision, fabric.device)}
     found |= {"deviations": changed(run, partial(conditions, name=name)) | other_images(trained, data)}
     images = {"description": data.description, "fingerprint": data.fingerprint, "official": data.is_official}
@@ -183,19 +183,15 @@ def suffix(deviations: dict[str, Any]) -> str:
     return f"+{digest(deviations)[:8]}" if deviations else ""
 
 
-def _count(nets: Sequence[nn.Module], data: Data, protocol: Protocol, fabric: Fabric) -> Counts:
-    """The errors on this process's share of the test images."""
-    place = fabric.global_rank, fabric.world_size
+def _count(nets: Sequence[nn.Module], data: Data, protocol: Protocol, fabric: Fabric) -> ErrorCounter:
+    """The errors on all processes' shares of the test images."""
+    rank, world = fabric.global_rank, fabric.world_size
     if isinstance(data, ImageNetDataModule):
         members = [Member(net, lambda x: data.normalise(x, fabric.device)) for net in nets]
-        return count(members, data.test_images(*place), protocol, fabric.device)
-    [net] = nets
-    sums = count_errors(net, data.test_batches(fabric.device, *place), protocol.precision)
-    return Counts(sums.n, int(sums.errors))
-
-
-def _total(counts: Counts, fabric: Fabric) -> Counts:
-    own = torch.tensor([counts.n, counts.top1, counts.top5], dtype=torch.int64, device=fabric.device)
-    total = fabric.all_reduce(own, reduce_op="sum")
+        own = count(members, data.test_images(rank, world), protocol, fabric.device)
+    else:
+        [net] = nets
+        own = count_errors(net, data.test_batches(fabric.device, rank, world), protocol.precision)
+    total = fabric.all_reduce(own.tensor(fabric.device), reduce_op="sum")
     assert isinstance(total, torch.Tensor)
-    return Counts(*map(int, total.tolist()))
+    return ErrorCounter(*total.tolist())
