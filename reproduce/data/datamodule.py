@@ -13,8 +13,6 @@ from reproduce.data.sampling import epoch_order, next_multiple
 from reproduce.data.workers import reraise_each
 from reproduce.utils.errors import UserError
 
-SOURCES = ("official", "folder", "synthetic")
-
 
 class IterationDataModule(L.LightningDataModule):
     """Images, and the batch of any iteration as a function of (seed, iteration).
@@ -59,12 +57,6 @@ class IterationDataModule(L.LightningDataModule):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        if source not in SOURCES:
-            raise UserError(f"data.source: {source!r} is not one of {', '.join(SOURCES)}")
-        if normalize not in ("per-pixel-mean", "channels"):
-            raise UserError(f"data.normalize: {normalize!r} is not one of per-pixel-mean, channels")
-        if normalize == "channels" and (mean is None or std is None):
-            raise UserError("data.mean, data.std: three numbers each are needed for data.normalize=channels")
         self.source, self.root, self.validation, self.subset = source, root, validation, subset
         self.batch_size, self.seed, self.iterations, self.test_every = batch_size, seed, iterations, test_every
         self.normalize, self.mean, self.std, self.scale = normalize, mean, std, scale

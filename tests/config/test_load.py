@@ -189,6 +189,8 @@ def test_the_command_of_a_run_is_one_for_a_shell() -> None:
         ("model.bn_group=0", "model.bn_group"),
         ("model.dpth=3", "model.dpth"),
         ("model.bn_group=many", "model.bn_group"),
+        ("data.source=cifar", "data.source: 'cifar' should be 'official', 'folder' or 'synthetic'"),
+        ("data.normalize=mean", "data.normalize: 'mean' should be 'per-pixel-mean' or 'channels'"),
         ("data.normalize=channels", "data.mean"),
         ("data.mean=[0.5,0.5]", "data.mean"),
         ("data.root=${oc.env:HOME}", "data.root"),

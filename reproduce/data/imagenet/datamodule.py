@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from reproduce.data.cifar10.batches import Batch
 from reproduce.data.datamodule import IterationDataModule
-from reproduce.data.imagenet.batches import CPU, CentreCrops, Share, TrainingShare, WholeImage
+from reproduce.data.imagenet.batches import CentreCrops, Share, TrainingShare, WholeImage
 from reproduce.data.imagenet.image_folder import Tree, read_official, read_tree
 from reproduce.data.imagenet.normalize import Normaliser, training_mean
 from reproduce.data.imagenet.resize_on_device import CropRegions, resample
@@ -20,7 +20,6 @@ from reproduce.data.imagenet.shards import training_reader
 from reproduce.data.sampling import Order
 from reproduce.data.synthetic.imagenet import write_shapes
 from reproduce.data.workers import WorkerDataset, loader, reraise, reraise_each, threaded
-from reproduce.utils.errors import UserError
 
 DESCRIPTIONS = {"official": "ImageNet-2012, official", "synthetic": "embedded ImageNet-shaped images"}
 CACHE = Path("runs/cache")
@@ -39,7 +38,7 @@ class ImageNetDataModule(IterationDataModule):
         colour_noise: standard deviation of AlexNet's three draws per image; 0: none.
         workers: processes that decode, beside this one; 0: this one decodes.
         cache: where the mean image and the embedded set are kept.
-        predecoded: training images are read from shards (shards.py) of this shorter side at most; 0: from their files.
+        predecoded: training images are read from shards (shards.py) of this shorter side at most; None: from files.
             Test images and the mean image's come from files all the same.
         shards: where those lie; by default `shards-<side>` beside train/.
         resize_on_device: of pre-decoded images, workers only cut out what a crop covers; it is resized where training
@@ -58,17 +57,13 @@ class ImageNetDataModule(IterationDataModule):
         colour_noise: float = 0.1,
         workers: int = 0,
         cache: Path = CACHE,
-        predecoded: int = 0,
-        shards: Path | None = None,
+        predecoded: int | None = None,
+        shards: str | Path | None = None,
         resize_on_device: bool = False,
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        if not crop <= shorter_side[0] <= shorter_side[1]:
-            raise UserError(f"data.shorter_side: {shorter_side} must rise and hold a crop of {crop} (data.crop)")
-        if test_side < crop:
-            raise UserError(f"data.test_side: {test_side} is too small for a crop of {crop} (data.crop)")
-        self.shorter_side, self.crop, self.test_side = (shorter_side[0], shorter_side[1]), crop, test_side
+        self.shorter_side, self.crop, self.test_side = shorter_side, crop, test_side
         self.colour_noise, self.workers, self.cache = colour_noise, workers, cache
         self.predecoded, self.shards, self.cut = predecoded, shards, bool(predecoded) and resize_on_device
 
@@ -151,7 +146,6 @@ class ImageNetDataModule(IterationDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """This process's shares from `start_iteration` to the next multiple of `test_every`, or to `iterations`."""
         rank, world = self._place()
-        self._order.positions(rank, world, CPU)  # a batch that cannot be divided shows here, on every process
         on_gpu = self._device(None).type == "cuda"
         if self.cut:
             return threaded(WorkerDataset(replace(self.share(rank, world), pin=on_gpu), self._coming()), self.workers)

@@ -114,10 +114,10 @@ def crc32(pixels: Tensor) -> int:
     return zlib.crc32(pixels.numpy().data)
 
 
-def shards_of(classes: list[str], train: Files, side: int, folder: Path | None) -> Shards:
+def shards_of(classes: list[str], train: Files, side: int, folder: str | Path | None) -> Shards:
     """The shards of a listing of train/, whole and in its order; by default in `shards-<side>` beside train/."""
     listing = Tree(classes, train, train.take(torch.empty(0, dtype=torch.int64)))
-    folder = folder.expanduser() if folder else train.folder.parent / f"shards-{side}"
+    folder = Path(folder).expanduser() if folder else train.folder.parent / f"shards-{side}"
     return Shards(folder, side, listing.fingerprint(), len(train))
 
 
@@ -142,7 +142,9 @@ class FromShards:
         return self.shards.image(int(self.place[index]))
 
 
-def training_reader(files: Files, whole: Tree, side: int, folder: Path | None, check: bool) -> Reader:
+def training_reader(
+    files: Files, whole: Tree, side: int | None, folder: str | Path | None, check: bool
+) -> Reader:
     """How training images are read: from their files, or with a `side` from the shards of the whole listing.
 
     Raises UserError where the shards are to be checked and one cannot be used.
