@@ -61,6 +61,16 @@ class Run:
 
         return device_of(self.config)
 
+    @property
+    def processes(self) -> int:
+        """Processes that compute it together, one a device."""
+        return self.config.execution.devices * self.config.execution.nodes
+
+    @property
+    def images_per_process(self) -> int:
+        """Of one iteration."""
+        return self.config.train.batch_size // self.processes
+
     def to_dict(self) -> dict[str, Any]:
         """The resolved configuration as plain built-ins."""
         return self.config.model_dump(mode="json")

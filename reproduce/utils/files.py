@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from reproduce.utils.distributed import is_alive
 from reproduce.utils.errors import UserError
+from reproduce.utils.signals import is_alive
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -92,3 +92,14 @@ def _watch(parent: int) -> None:
 def as_parent() -> dict[str, str]:
     """What belongs in the environment of processes that this one starts."""
     return {PARENT: str(os.getpid())}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine has that number (or belongs to someone else, who answers for it)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -142,9 +142,7 @@ class FromShards:
         return self.shards.image(int(self.place[index]))
 
 
-def training_reader(
-    files: Files, whole: Tree, side: int | None, folder: str | Path | None, check: bool
-) -> Reader:
+def training_reader(files: Files, whole: Tree, side: int | None, folder: str | Path | None, check: bool) -> Reader:
     """How training images are read: from their files, or with a `side` from the shards of the whole listing.
 
     Raises UserError where the shards are to be checked and one cannot be used.
