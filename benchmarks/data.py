@@ -147,7 +147,7 @@ def loader_only(data: ImageNetDataModule, workers: int) -> float:
 def model_only(depth: int, device: torch.device) -> float:
     """Images per second of a training step from memory: bf16 and channels_last on a GPU, fp32 elsewhere."""
     batch, steps = STEPS[device.type]
-    net = build(stem="imagenet", depth=depth, shortcut=DEPTHS[depth], classes=1000).to(device)
+    net = build(name="imagenet-resnet", depth=depth, shortcut=DEPTHS[depth], classes=1000).to(device)
     net = net.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     x = torch.randn(batch, 3, 224, 224, device=device).contiguous(memory_format=torch.channels_last)

@@ -18,7 +18,9 @@ ARGUMENTS = ["imagenet-resnet-18-A", "--profile", "smoke"]
 
 def net_of(depth: int = 18, seed: int = 0, classes: int = 10) -> nn.Module:
     """A net whose BN layers have something to do, at test time."""
-    net = build(stem="imagenet", depth=depth, shortcut="A" if depth < 50 else "B", classes=classes, seed=seed).eval()
+    net = build(
+        name="imagenet-resnet", depth=depth, shortcut="A" if depth < 50 else "B", classes=classes, seed=seed
+    ).eval()
     generator = torch.Generator().manual_seed(seed)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
