@@ -18,6 +18,7 @@ from reproduce.config.schema import Config
 from reproduce.data.build import build_data, chunk_of
 from reproduce.data.cifar10.datamodule import Cifar10DataModule
 from reproduce.utils.console import log
+from reproduce.utils.errors import one_line
 from reproduce.utils.precision import computed, set_precision
 
 ROUNDS = 15
@@ -84,7 +85,7 @@ def measure(depth: int, device: torch.device) -> Iterator[dict[str, object]]:
             with captured_or_failed():
                 way.turn()
         except (RuntimeError, UserWarning) as error:  # no compiler, no Triton, a capture refused
-            log(f"{name}: not to be had here; {next(iter(str(error).splitlines()), type(error).__name__)}")
+            log(f"{name}: not to be had here; {one_line(error)}")
     ways = {name: way for name, way in ways.items() if way.seconds}
     for turn in range(ROUNDS):
         log(f"ResNet-{depth}: {len(ways)} ways of a step, round {turn + 1} of {ROUNDS} ...")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -13,25 +13,18 @@ from pydantic import ValidationError
 
 from reproduce.config.run import Run, _is_recipe, digest
 from reproduce.config.schema import Config, flatten
-from reproduce.utils.errors import UserError
-
-if TYPE_CHECKING:
-    pass
+from reproduce.utils.errors import UserError, one_line
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-
 DEPTH = 10  # of a configuration file: sections, keys, lists
-
-
 LINE = "command line"
 Layer = tuple[str, dict[str, Any]]  # where it stands, in words, and what it says
 
 
-def one_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The first line of a library's message, with the key it is about."""
     key = getattr(error, "full_key", None)
-    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return f"{key}: {text}" if key else text
+    return f"{key}: {one_line(error)}" if key else one_line(error)
 
 
 @cache
@@ -46,7 +39,7 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
     except Exception as error:  # a damaged file makes yaml and OmegaConf raise nearly anything
-        raise UserError(f"{path}: not a configuration: {one_line(error)}") from None
+        raise UserError(f"{path}: not a configuration: {_reason(error)}") from None
     if not isinstance(tree, dict) or not all(isinstance(part, dict) for key, part in tree.items() if key != "task"):
         raise UserError(f"{path}: expected `section: {{key: value}}`, in every line of the first level")
     return {str(key): value for key, value in tree.items()}
@@ -115,7 +108,7 @@ def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
         try:
             merged = OmegaConf.merge(merged, OmegaConf.create(tree))
         except Exception as error:  # what is merged is of any form; OmegaConf raises TypeError, ValueError, its own ...
-            raise UserError(f"{where}: {one_line(error)}") from None
+            raise UserError(f"{where}: {_reason(error)}") from None
     plain = OmegaConf.to_container(merged)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
@@ -176,11 +169,11 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
         try:
             OmegaConf.from_dotlist([item])
         except Exception as error:  # as for a file
-            raise UserError(f"command line: {item}: {one_line(error)}") from None
+            raise UserError(f"command line: {item}: {_reason(error)}") from None
     try:
         tree = OmegaConf.to_container(OmegaConf.from_dotlist(list(items)))
     except Exception as error:  # values that do not go together
-        raise UserError(f"command line: {one_line(error)}") from None
+        raise UserError(f"command line: {_reason(error)}") from None
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 

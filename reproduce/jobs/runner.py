@@ -12,7 +12,7 @@ from reproduce.jobs.parallel import labels_of, run_in_parallel, work_of
 from reproduce.training import checkpoint
 from reproduce.utils.console import Display, Remaining, log
 from reproduce.utils.distributed import is_first_process
-from reproduce.utils.errors import UserError
+from reproduce.utils.errors import UserError, one_line
 from reproduce.utils.files import sweep
 from reproduce.utils.signals import CODES, Signals, Stopped, listening
 
@@ -144,8 +144,7 @@ def _failed(error: Exception, run: Run, label: str) -> int:
     if isinstance(error, OSError) and error.filename:
         log(f"{label}: {error.filename}: {error.strerror}; once that is mended the same command continues")
     else:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        log(f"{label}: failed: {reason} (all of it in {path})")
+        log(f"{label}: failed: {one_line(error)} (all of it in {path})")
     return 1
 
 
