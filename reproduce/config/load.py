@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from reproduce.config.run import Run, _is_recipe, digest
+from reproduce.config.run import Run, digest, is_recipe
 from reproduce.config.schema import Config, flatten
 from reproduce.utils.errors import UserError, one_line
 
@@ -202,8 +202,8 @@ def profile_name(profile: str, overrides: Sequence[str], recipe: str | None = No
     given = parse_overrides(overrides)
     base = [*_own_layers(example)[:2], profile_layer(profile, recipe)]
     before, after = (flatten(_checked(layers).model_dump(mode="json")) for layers in (base, [*base, (LINE, given)]))
-    changed = {key: value for key, value in after.items() if _is_recipe(key) and value != before.get(key)}
-    named = {key: after[key] for key in flatten(given) if _is_recipe(key)}
+    changed = {key: value for key, value in after.items() if is_recipe(key) and value != before.get(key)}
+    named = {key: after[key] for key in flatten(given) if is_recipe(key)}
     changed |= {key: value for key, value in named.items() if _some_run_differs(recipe, key, value)}
     return f"{profile}+{digest(changed)[:8]}" if changed else profile
 

@@ -90,21 +90,11 @@ class CentreCrops:
         return x, self.files.labels[index]
 
 
-@dataclass(frozen=True)
-class CropSums:
+def sum_of_crops(crops: CentreCrops, index: Tensor) -> Tensor:
     """indices [n] → the sum of their centre crops, int64 [3, crop, crop]."""
-
-    crops: CentreCrops
-
-    def __call__(self, index: Tensor) -> Tensor:
-        return self.crops(index)[0].sum(0, dtype=torch.int64)
+    return crops(index)[0].sum(0, dtype=torch.int64)
 
 
-@dataclass(frozen=True)
-class WholeImage:
-    """index → the image as in its file, uint8 [3, H, W], and its label."""
-
-    files: Files
-
-    def __call__(self, index: int) -> tuple[Tensor, int]:
-        return read_image(self.files.path(index)), int(self.files.labels[index])
+def whole_image(files: Files, index: int) -> tuple[Tensor, int]:
+    """The image as in its file, uint8 [3, H, W], and its label."""
+    return read_image(files.path(index)), int(files.labels[index])

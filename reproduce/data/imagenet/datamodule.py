@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from reproduce.data.cifar10.batches import Batch
 from reproduce.data.datamodule import IterationDataModule
-from reproduce.data.imagenet.batches import CentreCrops, Share, TrainingShare, WholeImage
+from reproduce.data.imagenet.batches import CentreCrops, Share, TrainingShare, whole_image
 from reproduce.data.imagenet.image_folder import Tree, read_official, read_tree
 from reproduce.data.imagenet.normalize import Normaliser, training_mean
 from reproduce.data.imagenet.resize_on_device import CropRegions, resample
@@ -139,7 +139,7 @@ class ImageNetDataModule(IterationDataModule):
         """
         files = self.files["test"]
         chosen = range(rank, len(files), world) if indices is None else [int(i) for i in indices]
-        yield from reraise_each(loader(WorkerDataset(WholeImage(files), chosen), self.workers))
+        yield from reraise_each(loader(WorkerDataset(partial(whole_image, files), chosen), self.workers))
 
     # Batches under Lightning's Trainer (with use_distributed_sampler=False)
 

@@ -59,7 +59,7 @@ def _draw_split(split: int, n: int) -> tuple[Tensor, Tensor]:
 
 def _draw(form: Form, split: int, index: Tensor) -> Tensor:
     """The images [n, 3, 32, 32] of one form, from 22 numbers in [0, 1) for each."""
-    u = _uniform(split, index[:, None], torch.arange(22))[:, :, None, None]
+    u = uniform(KEY, split, index[:, None], torch.arange(22))[:, :, None, None]
     grid = torch.arange(SIZE) - (SIZE - 1) / 2
     x, y = grid[None, None, :], grid[None, :, None]
 
@@ -79,9 +79,9 @@ def _draw(form: Form, split: int, index: Tensor) -> Tensor:
     return (image + _noise(u[:, 20:22].flatten(1))).clamp(0, 255).to(torch.uint8)
 
 
-def _uniform(*words: int | Tensor) -> Tensor:
+def uniform(*words: int | Tensor) -> Tensor:
     """float32 in [0, 1), multiples of 2**-24, for a key."""
-    return (hash32(KEY, *words) >> 8).float() / 2**24
+    return (hash32(*words) >> 8).float() / 2**24
 
 
 def paint(image: Tensor, colour: Tensor, cover: Tensor) -> Tensor:
