@@ -18,7 +18,7 @@ from reproduce.utils.errors import UserError, one_line
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 DEPTH = 10  # of a configuration file: sections, keys, lists
 LINE = "command line"
-Layer = tuple[str, dict[str, Any]]  # where it stands, in words, and what it says
+Layer = tuple[str, dict[str, Any]]  # where it stands, for messages, and its values
 
 
 def _reason(error: Exception) -> str:
@@ -130,17 +130,17 @@ def _first_problem(error: ValidationError) -> tuple[str, str]:
     return keys[0], f"{_short(first[0]['input'])} {' or '.join(reasons)}"
 
 
-def _key_of(place: tuple[int | str, ...], kind: str) -> str:
+def _key_of(location: tuple[int | str, ...], kind: str) -> str:
     """("data", "cifar10", "mean", 0) -> data.mean: pydantic names the class, too, and the element of a list."""
-    section, *rest = map(str, place)
+    section, *rest = map(str, location)
     if section in ("model", "data"):
         rest = ["name"] if kind.startswith("union_tag") else rest[1:]
     key = ".".join([section, *rest[:1]])
     return key if key.isprintable() else repr(key)
 
 
-def _of_kind(place: tuple[int | str, ...]) -> str:
-    return f" for {place[0]}.name={place[1]}" if len(place) == 3 else ""
+def _of_kind(location: tuple[int | str, ...]) -> str:
+    return f" for {location[0]}.name={location[1]}" if len(location) == 3 else ""
 
 
 def _short(value: object) -> str:
@@ -225,11 +225,11 @@ def resolve(name: str, profile: str = "paper", overrides: Sequence[str] = (), se
         layers.append((layers[1][0], _lengthened(_checked(layers), times)))
     if seed is not None:
         layers.append(("--seed", {"train": {"seed": seed}}))
-    words = parse_overrides(overrides)
-    own_eval = _checked([*layers, (LINE, words | {"eval": {}})]).eval
-    config = _checked([*layers, (LINE, words)])
+    changed = parse_overrides(overrides)
+    own_eval = _checked([*layers, (LINE, changed | {"eval": {}})]).eval
+    config = _checked([*layers, (LINE, changed)])
     if config.execution.devices == 0:
-        config = _checked([*layers, (LINE, words), (LINE, {"execution": {"devices": _visible_devices()}})])
+        config = _checked([*layers, (LINE, changed), (LINE, {"execution": {"devices": _visible_devices()}})])
     return Run(name, profile_name(profile, given, recipe), profile, tuple(given), config, own_eval)
 
 

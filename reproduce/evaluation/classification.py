@@ -77,9 +77,7 @@ def protocol_of(config: Config, name: str) -> Protocol:
     d, e = config.data, config.eval
     if not isinstance(d, ImageNetData):
         if name != "single":
-            raise UserError(
-                f"--protocol {name}: CIFAR-10 is tested by the `single` view of the original image (Sec. 4.2)"
-            )
+            raise UserError(f"--protocol {name}: CIFAR-10 is tested by the `single` view of the image (Sec. 4.2)")
         return Protocol(name, 32, 32, (), e.precision)
     return Protocol(name, d.crop, d.test_side, e.test_sides or (), e.precision)
 
@@ -88,15 +86,8 @@ def launch(config: Config) -> Fabric:
     """As many processes as the configuration has devices; under torchrun or SLURM those that are there."""
     set_threads(config)
     e = config.execution
-    strategy = "ddp" if e.devices * e.nodes > 1 else "auto"
-    accelerator = "gpu" if on_gpu(config) else "cpu"
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=e.devices,
-        num_nodes=e.nodes,
-        strategy=strategy,
-        plugins=environment(config),
-    )
+    accelerator, strategy = "gpu" if on_gpu(config) else "cpu", "ddp" if e.devices * e.nodes > 1 else "auto"
+    fabric = Fabric(accelerator, strategy, devices=e.devices, num_nodes=e.nodes, plugins=environment(config))
     if fabric.world_size > 1:
         os.environ |= as_parent()  # the processes that it starts do not outlive this one
     fabric.launch()
@@ -112,13 +103,13 @@ def evaluate(
     there.
     """
     fabric = fabric or launch(run.config)
-    protocol_of(run.config, name)  # one that does not go with this data set is told before anything is read
-    net, shown = load_net(run, weights or final_weights(run))
-    sha256 = weights_sha256(net.state_dict())
-    data = open_data(shown)
+    protocol_of(run.config, name)  # an error before anything is read
+    net, loaded = load_net(run, weights or final_weights(run))
+    digest_of_weights = {"weights_sha256": weights_sha256(net.state_dict())}
+    data = open_data(loaded)
     net = as_tested(run, to_device(net, fabric.device), fabric.device, data)
     result = {"run": run.name} | measured([net], run, name, data, fabric, [run] if weights is None else [])
-    result |= {"weights_sha256": sha256}
+    result |= digest_of_weights
     if weights is None and fabric.is_global_zero:
         keep(run.results, result)
     return result

@@ -152,7 +152,7 @@ FOUR = ("cifar10-plain-20", "cifar10-plain-56", "cifar10-resnet-20", "cifar10-re
 
 
 def forecast() -> str:
-    """How long the demo, and the same four nets at a tenth of the paper's length, would take here, in words."""
+    """How long the demo, and the same four nets at a tenth of the paper's length, would take here: a sentence."""
     speeds = Speeds()
     demo, short = (_two_at_a_time(profile) for profile in ("demo", "short"))
     text = f"make demo takes about {about(60 * demo + START)} minutes here"

@@ -1,7 +1,6 @@
 """Is there room for what is to be trained? Disk for states, memory for a step, shared memory for loader workers."""
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from reproduce.jobs.estimate import gigabytes
 from reproduce.models import complexity
 from reproduce.models.build import build_net, build_training_net
 from reproduce.models.complexity import step_bytes
+from reproduce.utils.files import free_bytes
 from reproduce.utils.precision import computed
 
 PROCESS = 1.0  # GB of Python, torch and Lightning
@@ -39,7 +39,7 @@ def findings(runs: Sequence[Run], folder: Path = Path()) -> list[Finding]:
 
 def disk(runs: Sequence[Run], folder: Path) -> Finding:
     each = {name: gigabytes(complexity.parameters(_on_meta(run))) for name, run in _by_name(runs).items()}
-    needed, free = sum(each[run.name] for run in runs), shutil.disk_usage(folder).free / 1e9
+    needed, free = sum(each[run.name] for run in runs), free_bytes(folder) / 1e9
     these = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     text = f"{needed:.1f} GB of disk for {these}, {free:.1f} GB free in {folder}"
     return _compared(needed, free, text, "free some, or start from a folder on a larger disk")
@@ -74,7 +74,7 @@ def shared_memory(runs: Sequence[Run], folder: Path = SHM) -> Finding | None:
     if run is None or not needed or not folder.is_dir():
         return None
     e, jobs = run.config.execution, min(run.config.execution.jobs, len(sizes))
-    needed, free = jobs * needed, shutil.disk_usage(folder).free / 1e9
+    needed, free = jobs * needed, free_bytes(folder) / 1e9
     text = f"{needed:.2f} GB of shared memory for {jobs * e.devices * workers(run.config)} loader workers"
     text += f", {free:.2f} GB free in {folder}"
     docker = f"docker run --shm-size={max(1, round(2 * needed))}g (Docker's default is 64 MB)"
@@ -134,8 +134,8 @@ def available_gigabytes() -> float:
             lines = Path(path).read_text().splitlines()
         except OSError:
             continue
-        words = next((line.split() for line in lines if line.startswith("MemAvailable") or line.isdigit()), [])
-        free += [int(word) * unit for word in words if word.isdigit()]
+        line = next((line for line in lines if line.startswith("MemAvailable") or line.isdigit()), "")
+        free += [int(part) * unit for part in line.split() if part.isdigit()]
     return min(free) / 1e9
 
 

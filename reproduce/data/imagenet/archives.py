@@ -16,6 +16,7 @@ from pathlib import Path
 from reproduce.data.imagenet.image_folder import OFFICIAL_CLASSES, OFFICIAL_SIZES
 from reproduce.utils.console import progress
 from reproduce.utils.errors import UserError
+from reproduce.utils.files import free_bytes
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 MD5 = {  # as published with the archives
@@ -63,17 +64,17 @@ def extract_val(archive: Path, root: Path, wnids: dict[str, str]) -> None:
     """A tar of images → val/<wnid>/*, by file name → wnid."""
     with progress("validation images", OFFICIAL_SIZES[1]) as advance, _whole(root / "val") as folder:
 
-        def place(name: str) -> Path:
+        def class_folder(name: str) -> Path:
             if name not in wnids:
                 raise UserError(f"{archive}: {name}: no label for it in the list or development kit")
             return folder / wnids[name]
 
         with _opened(archive) as tar:
-            _write(tar, str(archive), place, advance)
+            _write(tar, str(archive), class_folder, advance)
 
 
-def _write(tar: tarfile.TarFile, source: str, place: Callable[[str], Path], advance: Callable[[int], None]) -> None:
-    """Each file of the tar into the folder that `place` gives for its name."""
+def _write(tar: tarfile.TarFile, source: str, folder_of: Callable[[str], Path], advance: Callable[[int], None]) -> None:
+    """Each file of the tar into the folder that `folder_of` gives for its name."""
     for member in tar:
         name = member.name.removeprefix("./")
         content = tar.extractfile(member) if member.isreg() else None
@@ -81,7 +82,7 @@ def _write(tar: tarfile.TarFile, source: str, place: Callable[[str], Path], adva
             continue
         if content is None or name != Path(name).name or name.startswith(".") or "\\" in name:
             raise UserError(f"{source}: {member.name!r} is not a plain file; get the archive again")
-        folder = place(name)
+        folder = folder_of(name)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / name).open("wb") as file:
             shutil.copyfileobj(content, file, BLOCK)
@@ -123,9 +124,7 @@ def check_space(root: Path, tars: Path) -> None:
     extracted = len(list((root / "train").glob("n*"))) if (root / "train").is_dir() else 0
     needed = (tars / TRAIN).stat().st_size * max(0, OFFICIAL_CLASSES - extracted) // OFFICIAL_CLASSES
     needed += 0 if (root / "val").is_dir() else (tars / VAL).stat().st_size
-    place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.is_dir())
-    free = shutil.disk_usage(place).free
-    if needed > free:
+    if needed > (free := free_bytes(root)):
         raise UserError(f"{root}: {needed / 1e9:.0f} GB are needed there and {free / 1e9:.0f} GB are free")
 
 

@@ -112,23 +112,11 @@ class ImageNetDataModule(IterationDataModule):
         """x [b, 3, h, w], uint8 or float of 0-255, as the net takes it: float32 on `device`."""
         return self._normaliser(x, self._device(device))
 
-    # Batches as plain functions
-
-    def train_batch(
-        self, iteration: int, rank: int = 0, world: int = 1, device: torch.device | str | None = None
-    ) -> Batch:
-        """One iteration: x float32 [b, 3, crop, crop] normalised and augmented, y int64 [b], b = batch_size / world.
-
-        `device`: by default the trainer's, else the CPU. Raises UserError when batch_size is not a multiple of `world`,
-        and for an unreadable image.
-        """
-        return self._finish(self.share(rank, world)(iteration), self._device(device))
-
     def train_batches(
         self, iterations: Tensor, rank: int = 0, world: int = 1, device: torch.device | str | None = None
     ) -> list[Batch]:
-        """The batches of iterations [k]: a list of k pairs as `train_batch` gives them."""
-        return [self.train_batch(i, rank, world, device) for i in iterations.tolist()]
+        share = self.share(rank, world)
+        return [self._finish(share(i), self._device(device)) for i in iterations.tolist()]
 
     def test_images(
         self, rank: int = 0, world: int = 1, indices: Sequence[int] | Tensor | None = None
@@ -145,19 +133,11 @@ class ImageNetDataModule(IterationDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This process's shares from `start_iteration` to the next multiple of `test_every`, or to `iterations`."""
-        rank, world = self._place()
+        rank, world = self._rank()
         on_gpu = self._device(None).type == "cuda"
         if self.cut:
             return threaded(WorkerDataset(replace(self.share(rank, world), pin=on_gpu), self._coming()), self.workers)
         return loader(WorkerDataset(self.share(rank, world), self._coming()), self.workers, on_gpu)
-
-    def val_dataloader(self) -> list[DataLoader[Any]]:
-        """This rank's centre crops (uint8) and labels, in equally many batches on every rank, so one may be empty.
-
-        Of the test images, and by a second loader of those held out of the training set where there are any.
-        """
-        splits = [split for split in ("test", "validation") if len(self.files[split])]
-        return [self._test_share(*self._place(), split, self.test_size) for split in splits]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """A share becomes a list of one (iteration, batch), crops become a test batch. Raises a worker's UserError."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -16,6 +15,7 @@ from reproduce.data.imagenet.batches import CentreCrops, sum_of_crops
 from reproduce.data.imagenet.image_folder import LISTERS, Files
 from reproduce.data.sampling import epoch_order
 from reproduce.data.workers import WorkerDataset, loader, reraise_each
+from reproduce.utils.console import log
 from reproduce.utils.distributed import of_first_process
 from reproduce.utils.files import write_bytes
 
@@ -69,7 +69,7 @@ def _changed(files: Files) -> str:
 def _compute(crops: CentreCrops, workers: int) -> np.ndarray:
     chosen = _chosen(crops.files)
     if len(chosen) >= ANNOUNCE:
-        print(f"{crops.files.folder}: the mean of {len(chosen):,} images, once ...", file=sys.stderr, flush=True)
+        log(f"{crops.files.folder}: the mean of {len(chosen):,} images, once ...")
     sums = reraise_each(loader(WorkerDataset(partial(sum_of_crops, crops), chosen.split(CHUNK)), workers))
     total = sum(sums, torch.zeros(3, crops.crop, crops.crop, dtype=torch.int64))  # of integers: exact in any order
     return (total.double() / len(chosen)).float().numpy()
