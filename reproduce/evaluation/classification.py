@@ -86,8 +86,9 @@ def launch(config: Config) -> Fabric:
     """As many processes as the configuration has devices; under torchrun or SLURM those that are there."""
     set_threads(config)
     e = config.execution
-    accelerator, strategy = "gpu" if on_gpu(config) else "cpu", "ddp" if e.devices * e.nodes > 1 else "auto"
-    fabric = Fabric(accelerator, strategy, devices=e.devices, num_nodes=e.nodes, plugins=environment(config))
+    several: dict[str, Any] = {"strategy": "ddp"} if e.devices * e.nodes > 1 else {}
+    accelerator, plugins = "gpu" if on_gpu(config) else "cpu", environment(config)
+    fabric = Fabric(accelerator=accelerator, devices=e.devices, num_nodes=e.nodes, plugins=plugins, **several)
     if fabric.world_size > 1:
         os.environ |= as_parent()  # the processes that it starts do not outlive this one
     fabric.launch()

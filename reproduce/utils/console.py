@@ -133,7 +133,8 @@ def log(line: str) -> None:
 def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
     """Gives a function to be called with how many more of `total` are done."""
     with _bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bars:
-        task = bars.tasks[bars.add_task(text, total=total)]
+        bars.add_task(text, total=total)
+        [task] = bars.tasks
         logged = time.monotonic()
 
         def advance(more: int) -> None:
