@@ -1,13 +1,14 @@
-"""The command line: `python -m benchmarks step|variants|jobs|data|imagenet`; each writes results/bench/<name>.json."""
+"""The command line: `python -m benchmarks step|variants|jobs|data|imagenet`; each writes a file of results/bench/."""
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from reproduce.utils.errors import UserError
 from reproduce.utils.signals import watch_parent
 
-WHAT = {
+COMMANDS = {  # a module of this package, each with a function `bench`
     "step": "speed of a training step, against the usual loop and against bare PyTorch",
     "variants": "speed of a step, executed in several ways",
     "jobs": "speed of several trainings at a time, against one alone",
@@ -18,40 +19,18 @@ WHAT = {
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    chosen = made.add_subparsers(dest="name", required=True)
-    parts = {name: chosen.add_parser(name, help=text) for name, text in WHAT.items()}
+    chosen = made.add_subparsers(dest="command", required=True)
+    parts = {name: chosen.add_parser(name, help=text) for name, text in COMMANDS.items()}
     parts["data"].add_argument("--images", type=Path, help="a folder or tar of images (default: the embedded ones)")
     parts["imagenet"].add_argument("--root", help="a folder in ImageNet's layout (default: the embedded images)")
     return made
 
 
-def run(options: argparse.Namespace) -> Path:
-    """Measure, and give the file that holds what was measured."""
-    if options.name == "step":
-        from benchmarks.step import bench
-
-        return bench()
-    if options.name == "variants":
-        from benchmarks.variants import bench_options
-
-        return bench_options()
-    if options.name == "jobs":
-        from benchmarks.jobs import bench_jobs
-
-        return bench_jobs()
-    if options.name == "data":
-        from benchmarks.data import bench_data
-
-        return bench_data(options.images)
-    from benchmarks.imagenet import bench_imagenet
-
-    return bench_imagenet(options.root)
-
-
 def main(words: list[str] | None = None) -> int:
     watch_parent()
+    given = vars(parser().parse_args(words))
     try:
-        print(run(parser().parse_args(words)))
+        print(import_module(f"benchmarks.{given.pop('command')}").bench(**given))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import torchvision.transforms as T
 from PIL import Image
 from torch import Tensor
@@ -24,14 +24,15 @@ from torch.utils.data import default_collate
 
 from benchmarks.baseline import MEAN, STD
 from benchmarks.results import write_bench
+from benchmarks.step import bare_loop, timed
+from reproduce.config.load import resolve
 from reproduce.data.imagenet.datamodule import CACHE, ImageNetDataModule
 from reproduce.data.imagenet.write_shards import predecode
-from reproduce.models.resnet import build
 from reproduce.utils.console import log
 from reproduce.utils.environment import cores
 from reproduce.utils.errors import UserError
 
-BAR = 1.8  # ours is to be at least so many times as fast
+THRESHOLD = 1.8  # ours is to be at least so many times as fast
 SENT, RESIZED, CUT = "ours, as a worker sends it", "from shards, resized by the worker", "from shards, cut for a GPU"
 PER_CORE = {SENT: (800, 1000), CUT: (15_000, 50_000)}  # images/s: must and aim
 SIDE = 480  # of the shards: the largest shorter side of the training view
@@ -39,17 +40,10 @@ SHARDED = 8  # times BATCH: from shards, the share of one device alone, whose im
 ROUNDS = 31  # the first one warms up
 BATCH = 32  # images per turn: the share of one of 8 devices
 STEPS = {"cuda": (128, 20), "cpu": (4, 2)}  # images per step, timed steps
-DEPTHS = {18: "A", 50: "B"}  # nets timed from memory, and their shortcuts
+NETS = {18: "imagenet-resnet-18-A", 50: "imagenet-resnet-50"}  # timed from memory
 SUFFIXES = (".jpeg", ".jpg", ".png")
 
-reference = T.Compose(
-    [
-        T.RandomResizedCrop(224),
-        T.RandomHorizontalFlip(),
-        T.ToTensor(),
-        T.Normalize(MEAN, STD),
-    ]
-)
+reference = T.Compose([T.RandomResizedCrop(224), T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(MEAN, STD)])
 
 
 @contextmanager
@@ -98,8 +92,8 @@ def from_shards(data: ImageNetDataModule) -> Iterator[dict[str, ImageNetDataModu
     with tempfile.TemporaryDirectory() as folder:
         predecode(root, SIDE, Path(folder), 0)
         given: dict[str, Any] = {"predecoded": SIDE, "shards": Path(folder), "times": SHARDED}
-        ways = {name: {**given, "resize_on_device": name == CUT} for name in (RESIZED, CUT)}
-        yield {name: _module(data.source, str(root), data.cache, **way) for name, way in ways.items()}
+        views = {name: {**given, "resize_on_device": name == CUT} for name in (RESIZED, CUT)}
+        yield {name: _module(data.source, str(root), data.cache, **view) for name, view in views.items()}
 
 
 def reference_batch(data: ImageNetDataModule, iteration: int) -> tuple[Tensor, Tensor]:
@@ -118,17 +112,17 @@ def reference_batch(data: ImageNetDataModule, iteration: int) -> tuple[Tensor, T
 def in_turns(data: ImageNetDataModule, stored: dict[str, ImageNetDataModule]) -> dict[str, list[float]]:
     """CPU seconds per image, one number a round."""
     on_gpu = torch.cuda.is_available()
-    ways: dict[str, Callable[[int], object]] = {
+    views: dict[str, Callable[[int], object]] = {
         "reference": lambda i: reference_batch(data, i),
         "ours": lambda i: data.train_batch(i),
         SENT: data.share(0, 1),
         **{name: replace(each.share(0, 1), pin=name == CUT and on_gpu) for name, each in stored.items()},
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in views}
     for iteration in range(ROUNDS):
-        for name, way in ways.items():
+        for name, view in views.items():
             began = time.process_time()
-            way(iteration)
+            view(iteration)
             images = stored[name].batch_size if name in stored else data.batch_size
             seconds[name].append((time.process_time() - began) / images)
     return {name: times[1:] for name, times in seconds.items()}
@@ -147,39 +141,27 @@ def loader_only(data: ImageNetDataModule, workers: int) -> float:
 def model_only(depth: int, device: torch.device) -> float:
     """Images per second of a training step from memory: bf16 and channels_last on a GPU, fp32 elsewhere."""
     batch, steps = STEPS[device.type]
-    net = build(stem="imagenet", depth=depth, shortcut=DEPTHS[depth], classes=1000).to(device)
-    net = net.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    precision = "bf16" if device.type == "cuda" else "fp32"
+    config = resolve(NETS[depth], overrides=[f"train.precision={precision}", "execution.devices=1"]).config
     x = torch.randn(batch, 3, 224, 224, device=device).contiguous(memory_format=torch.channels_last)
     y = torch.zeros(batch, dtype=torch.int64, device=device)
-
-    def step() -> float:
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = F.cross_entropy(net(x).float(), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    step()
-    began = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return batch * steps / (time.perf_counter() - began)
+    loop = bare_loop(config, repeat((x, y)), device)
+    timed(loop, 1, device)  # warms up
+    return batch / timed(loop, steps, device)
 
 
-def bench_data(images: Path | None = None) -> Path:
+def bench(images: Path | None = None) -> Path:
     """Compare the views, time the loader alone and two nets from memory; results/bench/loader.json holds each round."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with opened(images) as data, _threads(1), from_shards(data) as stored:
         log(f"timing {ROUNDS} rounds of {data.batch_size} images ...")
         timed = f"{data.n_train} images of {images.name}" if images else "embedded images"
         found: dict[str, object] = {"images": timed}
-        found |= {"bar": BAR, "per_core": PER_CORE, "side": SIDE, "seconds": in_turns(data, stored)}
+        found |= {"bar": THRESHOLD, "per_core": PER_CORE, "side": SIDE, "seconds": in_turns(data, stored)}
         log(f"timing the loader with {cores()} workers, and the nets ...")
         found |= {"workers": cores(), "loader": loader_only(data, cores())}
         found |= {"threads_cut": loader_only(stored[CUT], cores())}
-    nets = {f"ResNet-{depth}": model_only(depth, device) for depth in DEPTHS}
+    nets = {f"ResNet-{depth}": model_only(depth, device) for depth in NETS}
     return write_bench("loader", device, found | {"from_memory": nets})
 
 

@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from benchmarks.results import write_bench
-from benchmarks.step import captured_or_failed, fit, only_steps
+from benchmarks.step import captured_or_failed, clock, fit, only_steps
 from reproduce.config.device import device_of, set_threads
 from reproduce.config.load import resolve
 from reproduce.config.schema import Config
@@ -45,31 +45,28 @@ class Together(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         if pl_module.iteration == self.warm:
-            self._finish()
+            clock(self.device)
             _meet.wait(600)
             self.began = time.monotonic()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._finish()
+        clock(self.device)
         self.ended = time.monotonic()
 
-    def _finish(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+
+def configured(jobs: int, seed: int, graph: bool, iterations: int, accelerator: str) -> Config:
+    execution = {"cuda_graph": graph, "accelerator": accelerator, "threads": max(1, cores() // jobs)}
+    words = only_steps(BATCH, "bf16", iterations) + [f"execution.{key}={value}" for key, value in execution.items()]
+    return resolve(RUN, "demo", words, seed).config
 
 
-def configured(jobs: int, seed: int, graph: bool, iterations: int, place: str) -> Config:
-    words = [*only_steps(BATCH, "bf16", iterations), f"execution.cuda_graph={graph}", f"execution.accelerator={place}"]
-    return resolve(RUN, "demo", [*words, f"execution.threads={max(1, cores() // jobs)}"], seed).config
-
-
-def train(jobs: int, seed: int, graph: bool, warm: int, timed: int, place: str) -> tuple[float, float]:
+def train(jobs: int, seed: int, graph: bool, warm: int, timed: int, accelerator: str) -> tuple[float, float]:
     """One of the trainings, in a process of its own: when its timed iterations began and ended.
 
-    Errors: UserError where the `place`, gpu or cpu, is refused; UserWarning where the step cannot be captured.
+    Errors: UserError where the accelerator is refused; UserWarning where the step cannot be captured.
     """
     try:
-        config = configured(jobs, seed, graph, warm + timed, place)
+        config = configured(jobs, seed, graph, warm + timed, accelerator)
         set_threads(config)
         set_precision("bf16")
         together = Together(warm, device_of(config))
@@ -91,9 +88,9 @@ def rate(jobs: int, graph: bool, warm: int, timed: int, environment: dict[str, s
     """Images per second of all `jobs` together. Errors: what the first of them that failed raised."""
     context = get_context("spawn")
     joined = context.Barrier(jobs), environment or {}
-    place = "gpu" if torch.cuda.is_available() else "cpu"  # known here: a client that is refused sees no GPU
+    accelerator = "gpu" if torch.cuda.is_available() else "cpu"  # known here: a client that is refused sees no GPU
     with ProcessPoolExecutor(jobs, context, initializer=_join, initargs=joined) as pool:
-        made = [pool.submit(train, jobs, seed, graph, warm, timed, place) for seed in range(jobs)]
+        made = [pool.submit(train, jobs, seed, graph, warm, timed, accelerator) for seed in range(jobs)]
         errors = [error for future in made if (error := future.exception()) is not None]
         for error in sorted(errors, key=lambda error: isinstance(error, BrokenBarrierError)):
             raise error
@@ -101,8 +98,8 @@ def rate(jobs: int, graph: bool, warm: int, timed: int, environment: dict[str, s
     return jobs * timed * BATCH / (max(ended) - min(began))
 
 
-def bench_jobs() -> Path:
-    """results/bench/jobs.json: k ResNet-20 side by side, in turns, in bf16; on a GPU also captured and by MPS."""
+def bench() -> Path:
+    """results/bench/jobs.json: k ResNet-20 at a time, in turns, in bf16; on a GPU also captured and by MPS."""
     gpu = torch.cuda.is_available()
     jobs, graphs, warm, timed = GPU if gpu else CPU
     rows: dict[tuple[int, bool, bool], list[float]] = {}
@@ -113,12 +110,12 @@ def bench_jobs() -> Path:
         except (RuntimeError, UserError, UserWarning) as error:
             if not (graph or environment):
                 raise
-            log(f"{k} side by side{', captured' * graph}{', by MPS' * bool(environment)}: left out; {error}")
+            log(f"{k} at a time{', captured' * graph}{', by MPS' * bool(environment)}: left out; {error}")
         else:
             rows.setdefault((k, graph, bool(environment)), []).append(found)
 
     for turn in range(ROUNDS):
-        log(f"timing {', '.join(map(str, jobs))} side by side, round {turn + 1} of {ROUNDS} ...")
+        log(f"timing {', '.join(map(str, jobs))} at a time, round {turn + 1} of {ROUNDS} ...")
         for k, graph in product(jobs, graphs):
             measure(k, graph, {})
         service: AbstractContextManager[dict[str, str]] = mps() if gpu else nullcontext({})
@@ -130,15 +127,6 @@ def bench_jobs() -> Path:
         for (k, graph, served), speeds in rows.items()
         if len(speeds) == ROUNDS
     ]
-    machine = torch.device("cuda" if gpu else "cpu")
-    return write_bench(
-        "jobs",
-        machine,
-        {
-            "run": RUN,
-            "batch": BATCH,
-            "precision": computed("bf16", machine),
-            "images": "embedded images",
-            "rows": found,
-        },
-    )
+    device = torch.device("cuda" if gpu else "cpu")
+    conditions = {"run": RUN, "batch": BATCH, "precision": computed("bf16", device), "images": "embedded images"}
+    return write_bench("jobs", device, conditions | {"rows": found})

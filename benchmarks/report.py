@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from paper_tables.paper import UserError, load
 from paper_tables.results.files import one_line
+from reproduce.utils.environment import commit, cores, cpu_model, versions
+from reproduce.utils.files import write_json
 
 RUNS = 5
-BARS = {"must": 20.0, "aim": 10.0}  # seconds, two cores
+THRESHOLDS = {"must": 20.0, "aim": 10.0}  # seconds, two cores
 PACKAGES = ("jinja2", "matplotlib", "numpy", "pandas", "plotly")
 # What `python -m paper_tables render all` does, with a clock at the start, after the imports and at the end.
 TIMED = """
@@ -46,45 +46,17 @@ def time_report(results: Path, profile: str) -> dict[str, float]:
 
 def bench(results: Path, profile: str, runs: int = RUNS) -> Path:
     """results/bench/report.json: seconds of each of the runs; one before them warms the caches of the disk."""
-    machine = _machine()
+    machine: dict[str, Any] = {"cpu": f"CPU ({cpu_model()})", "cores": cores(), "versions": versions(PACKAGES)}
+    machine |= {"load_before": round(os.getloadavg()[2], 1), "commit": commit()[0]}  # of the last 15 minutes
     time_report(results, profile)
     print(f"timing the report of {profile} {runs} times ...", file=sys.stderr)
     times = [time_report(results, profile) for _ in range(runs)]
     seconds = {part: [found[part] for found in times] for part in ("import", "render")}
+    trainings = len(list((results / profile).glob("*/seed-*/result.json")))
+    content = machine | {"profile": profile, "trainings": trainings, "bars": THRESHOLDS, "seconds": seconds}
     path = results / "bench" / "report.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {**machine, "profile": profile, "trainings": _trainings(results / profile), "bars": BARS}
-    path.write_text(json.dumps({**content, "seconds": seconds}, indent=2) + "\n")
+    write_json(path, content)
     return path
-
-
-def _trainings(folder: Path) -> int:
-    return len(list(folder.glob("*/seed-*/result.json")))
-
-
-def _machine() -> dict[str, Any]:
-    """Processor, cores, versions and commit, named as in the files of `reproduce`, which is not imported here."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
-    load = round(os.getloadavg()[2], 1)  # of the last 15 minutes
-    return {"cpu": _cpu(), "cores": cores, "versions": versions, "load_before": load, "commit": _commit()}
-
-
-def _cpu() -> str:
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    return f"CPU ({next((line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')), name)})"
-
-
-def _commit() -> str | None:
-    words = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ step captured (execution.cuda_graph), and the time that the batches alone take.
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
@@ -40,8 +40,8 @@ from reproduce.utils.precision import autocast, computed, has_bf16, set_precisio
 BATCH = 128
 ROUNDS = 26  # the first one warms up; many short turns, as other loads of a machine come and go
 # By depth: ours is to be at least so many times as fast; on a GPU the captured step.
-BARS = {20: {"usual": 2.5, "bare": 0.98}, 56: {"usual": 2.0, "bare": 0.98}}
-GPU_BARS = {20: {"usual": 6.0, "bare": 0.98}, 110: {"usual": 5.0, "bare": 0.98}}
+THRESHOLDS = {20: {"usual": 2.5, "bare": 0.98}, 56: {"usual": 2.0, "bare": 0.98}}
+GPU_THRESHOLDS = {20: {"usual": 6.0, "bare": 0.98}, 110: {"usual": 5.0, "bare": 0.98}}
 STEPS = {20: 2, 56: 1}  # depth -> iterations per turn
 GPU_STEPS = {20: 200, 110: 100}  # whole chunks of 50
 GEMM = {"cpu": 2048, "cuda": 8192}  # side of the square matrices: a product takes far longer than its launch
@@ -59,7 +59,7 @@ def batches(config: Config, data: Data, device: torch.device) -> Iterator[Batch]
         first += chunk
 
 
-def bare_loop(config: Config, data: Data, device: torch.device) -> Iterator[None]:
+def bare_loop(config: Config, batches: Iterable[Batch], device: torch.device) -> Iterator[None]:
     """(b): each `next` is one step, captured where ours is."""
     net = build_training_net(config).to(device)
     call = torch.compile(net) if config.train.compile else net
@@ -76,7 +76,7 @@ def bare_loop(config: Config, data: Data, device: torch.device) -> Iterator[None
     step: Step = EagerStep(update, optimizer)
     if captured:
         step = CapturedStep(update, optimizer, CAPTURES[device.type]())
-    for images, labels in batches(config, data, device):
+    for images, labels in batches:
         step(images, labels, 0.1)
         yield None
 
@@ -86,6 +86,14 @@ def clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def timed(loop: Iterator[object], steps: int, device: torch.device) -> float:
+    """Seconds per step of the next steps of a loop."""
+    began = clock(device)
+    for _ in range(steps):
+        next(loop)
+    return (clock(device) - began) / steps
 
 
 @contextmanager
@@ -98,7 +106,7 @@ def captured_or_failed() -> Iterator[None]:
 
 @dataclass
 class Turns(Callback):
-    """Lets the other loops have their turn between ours, and times them all."""
+    """Lets the other loops have their turn between ours, and times them all: seconds per step, one number a turn."""
 
     others: dict[str, Iterator[Any]]
     steps: int
@@ -114,16 +122,11 @@ class Turns(Callback):
         assert isinstance(pl_module, IterationModule)
         if pl_module.iteration % self.steps:
             return
-        self._note("ours", self._began, self.steps)
+        self.times.setdefault("ours", []).append((clock(self.device) - self._began) / self.steps)
         for name, loop in self.others.items():
-            began, steps = clock(self.device), self.steps // (self.rarely if name.startswith("usual") else 1)
-            for _ in range(steps):
-                next(loop)
-            self._note(name, began, steps)
+            steps = self.steps // (self.rarely if name.startswith("usual") else 1)
+            self.times.setdefault(name, []).append(timed(loop, steps, self.device))
         self._began = clock(self.device)
-
-    def _note(self, name: str, began: float, steps: int) -> None:
-        self.times.setdefault(name, []).append((clock(self.device) - began) / steps)
 
 
 def only_steps(batch: int, precision: str, iterations: int) -> list[str]:
@@ -139,6 +142,12 @@ def fit(config: Config, data: Data, callback: Callback) -> None:
     trainer.fit(build_classifier(config), datamodule=data)
 
 
+def in_turns(config: Config, data: Data, turns: Turns) -> dict[str, list[float]]:
+    """Seconds per step of our training and of the other loops, without the first turn."""
+    fit(config, data, turns)
+    return {name: seconds[1:] for name, seconds in turns.times.items()}
+
+
 def measure(depth: int, precision: str, steps: int, graph: bool = False) -> dict[str, list[float]]:
     """Seconds per step of each loop, one number a round."""
     words = [*only_steps(BATCH, precision, steps * ROUNDS), f"execution.cuda_graph={graph}"]
@@ -149,17 +158,16 @@ def measure(depth: int, precision: str, steps: int, graph: bool = False) -> dict
     data = build_data(config, chunk_of(config))
     assert isinstance(data, Cifar10DataModule)
     data.setup("fit")
-    turns = Turns(other_loops(config, data, device), steps, device, rarely=4 if device.type == "cuda" else 1)
-    fit(config, data, turns)
-    return {name: seconds[1:] for name, seconds in turns.times.items()}
+    rarely = 4 if device.type == "cuda" else 1
+    return in_turns(config, data, Turns(other_loops(config, data, device), steps, device, rarely))
 
 
 def other_loops(config: Config, data: Cifar10DataModule, device: torch.device) -> dict[str, Iterator[Any]]:
     gpu = device.type == "cuda"
-    images = PilImages(data)
-    words = config.model.depth, config.train.batch_size, images
-    usual = {f"usual, {n} workers": usual_loop(*words, n, device) for n in (0, 4 if gpu else 2)}
-    others = usual | {"bare": bare_loop(config, data, device)}
+    usual = config.model.depth, config.train.batch_size, PilImages(data)
+    others: dict[str, Iterator[Any]]
+    others = {f"usual, {n} workers": usual_loop(*usual, n, device) for n in (0, 4 if gpu else 2)}
+    others |= {"bare": bare_loop(config, batches(config, data, device), device)}
     return others | {"batches": batches(config, data, device)} if gpu else others
 
 
@@ -168,12 +176,8 @@ def gemm_rate(precision: str, device: torch.device) -> float:
     side = GEMM[device.type]
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
-    seconds = []
-    for _ in range(PRODUCTS):
-        began = clock(device)
-        a @ b
-        seconds.append(clock(device) - began)
-    return 2 * side**3 / min(seconds)
+    products = (a @ b for _ in range(PRODUCTS))
+    return 2 * side**3 / min(timed(products, 1, device) for _ in range(PRODUCTS))
 
 
 def step_flops(depth: int) -> int:
@@ -184,7 +188,7 @@ def step_flops(depth: int) -> int:
 def rows(device: torch.device) -> Iterator[dict[str, Any]]:
     """ResNet-20 and ResNet-56 on a CPU; ResNet-20 and ResNet-110 on a GPU, as usual and captured."""
     gpu = device.type == "cuda"
-    steps, bars = (GPU_STEPS, GPU_BARS) if gpu else (STEPS, BARS)
+    steps, thresholds = (GPU_STEPS, GPU_THRESHOLDS) if gpu else (STEPS, THRESHOLDS)
     for precision, depth, graph in product(("bf16", "fp32"), steps, (False, True) if gpu else (False,)):
         if computed(precision, device) != precision:
             continue  # bf16 on a CPU without it: the fp32 rows are what it does
@@ -196,12 +200,12 @@ def rows(device: torch.device) -> Iterator[dict[str, Any]]:
         except UserWarning as error:
             log(f"{name}: left out; {error}")
             continue
-        row = {"net": name, "precision": precision, "bars": bars[depth], "seconds": seconds}
+        row = {"net": name, "precision": precision, "bars": thresholds[depth], "seconds": seconds}
         yield row | {"flops": step_flops(depth), "gemm": gemm_rate(precision, device)}
 
 
 def bench() -> Path:
-    """Time nets of the paper at batch 128 in bf16 (the bars) and fp32: results/bench/step.json."""
+    """Time nets of the paper at batch 128 in bf16 (which the thresholds are for) and fp32: results/bench/step.json."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = {"images": "embedded images", "batch": BATCH, "rows": list(rows(device))}
     return write_bench("step", device, found | {"bf16_instructions": device.type == "cuda" or has_bf16()})

@@ -1,6 +1,6 @@
-"""How a step is best executed on this machine: ways of the configuration, in turns, against the first of them.
+"""How a step is best executed on this machine: variants of the configuration, in turns, against the first of them.
 
-All are the bare loop of bench.py, with net, batches and recipe of the paper; results differ by rounding at most.
+All are the bare loop of step.py, with net, batches and recipe of the paper; results differ by rounding at most.
 """
 
 import statistics
@@ -11,18 +11,19 @@ from pathlib import Path
 import torch
 
 from benchmarks.results import write_bench
-from benchmarks.step import BATCH, bare_loop, captured_or_failed, clock
+from benchmarks.step import BATCH, bare_loop, batches, captured_or_failed, timed
 from reproduce.config.device import set_threads
 from reproduce.config.load import resolve
 from reproduce.config.schema import Config
 from reproduce.data.build import build_data, chunk_of
 from reproduce.data.cifar10.datamodule import Cifar10DataModule
 from reproduce.utils.console import log
+from reproduce.utils.errors import one_line
 from reproduce.utils.precision import computed, set_precision
 
 ROUNDS = 15
 BF16 = "train.precision=bf16"
-BOTH = {  # what a way is called -> its overrides; the first is what the others are held against
+BOTH = {  # variant -> its overrides; the others are compared with the first
     "bf16, channels_last": (BF16,),
     "bf16, contiguous": (BF16, "train.channels_last=false"),
     "bf16, compiled": (BF16, "train.compile=true"),
@@ -40,12 +41,12 @@ GPU = BOTH | {
     "bf16, compiled and captured": (BF16, "train.compile=true", "execution.cuda_graph=true"),
     "fp32, captured": ("train.precision=fp32", "execution.cuda_graph=true"),
 }
-DEPTHS = 20, 56  # no deeper: each of three ways would compile for minutes
+DEPTHS = 20, 56  # no deeper: each of three variants would compile for minutes
 STEPS = {"cpu": 1, "cuda": 50}  # iterations of a turn: on a GPU a whole chunk
 
 
 @dataclass
-class Way:
+class Variant:
     """One way to execute the step, warm from the second turn on; on a GPU the first turn holds the capture, too."""
 
     config: Config
@@ -54,21 +55,18 @@ class Way:
     seconds: list[float] = field(default_factory=list)  # per step, one number a turn
 
     def __post_init__(self) -> None:
-        self._loop: Iterator[None] = bare_loop(self.config, self.data, self.device)
+        self._loop = bare_loop(self.config, batches(self.config, self.data, self.device), self.device)
 
     def turn(self) -> None:
-        set_threads(self.config)  # these are settings of the process, which the ways share
+        set_threads(self.config)  # these are settings of the process, which all variants share
         set_precision(self.config.train.precision)
         torch.backends.cudnn.benchmark = self.config.execution.cudnn_benchmark
-        steps, began = STEPS[self.device.type], clock(self.device)
-        for _ in range(steps):
-            next(self._loop)
-        self.seconds.append((clock(self.device) - began) / steps)
+        self.seconds.append(timed(self._loop, STEPS[self.device.type], self.device))
 
 
 def measure(depth: int, device: torch.device) -> Iterator[dict[str, object]]:
-    """One row per way that can be had: its seconds per step in each turn, and by how many its first turn was longer."""
-    ways = {}
+    """One row per variant that can be had: seconds per step in each turn, and by how many its first turn was longer."""
+    variants = {}
     for name, words in (GPU if device.type == "cuda" else CPU).items():
         overrides = [f"train.batch_size={BATCH}", "data.side=null", *words]
         config = resolve(f"cifar10-resnet-{depth}", "demo", overrides).config
@@ -77,26 +75,26 @@ def measure(depth: int, device: torch.device) -> Iterator[dict[str, object]]:
         data = build_data(config, chunk_of(config))
         assert isinstance(data, Cifar10DataModule)
         data.setup("fit")
-        ways[name] = Way(config, data, device)
-    log(f"ResNet-{depth}: {len(ways)} ways of a step, the first time (some are compiled or captured now) ...")
-    for name, way in ways.items():
+        variants[name] = Variant(config, data, device)
+    log(f"ResNet-{depth}: {len(variants)} variants of a step, the first time (some are compiled or captured now) ...")
+    for name, variant in variants.items():
         try:
             with captured_or_failed():
-                way.turn()
+                variant.turn()
         except (RuntimeError, UserWarning) as error:  # no compiler, no Triton, a capture refused
-            log(f"{name}: not to be had here; {next(iter(str(error).splitlines()), type(error).__name__)}")
-    ways = {name: way for name, way in ways.items() if way.seconds}
+            log(f"{name}: not to be had here; {one_line(error)}")
+    variants = {name: variant for name, variant in variants.items() if variant.seconds}
     for turn in range(ROUNDS):
-        log(f"ResNet-{depth}: {len(ways)} ways of a step, round {turn + 1} of {ROUNDS} ...")
-        for way in ways.values():
-            way.turn()
-    for name, way in ways.items():
-        first, *seconds = way.seconds
+        log(f"ResNet-{depth}: {len(variants)} variants of a step, round {turn + 1} of {ROUNDS} ...")
+        for variant in variants.values():
+            variant.turn()
+    for name, variant in variants.items():
+        first, *seconds = variant.seconds
         start = (first - statistics.median(seconds)) * STEPS[device.type]
         yield {"net": f"ResNet-{depth}", "way": name, "seconds": seconds, "start": start}
 
 
-def bench_options() -> Path:
+def bench() -> Path:
     """results/bench/options.json."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = [row for depth in DEPTHS for row in measure(depth, device)]

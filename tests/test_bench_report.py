@@ -35,7 +35,7 @@ def test_a_report_is_timed_in_processes_of_its_own(
 
 def test_a_slow_report_misses_its_bars() -> None:
     content = {"cpu": "CPU (x)", "cores": 2, "versions": {"matplotlib": "3", "pandas": "3"}, "profile": "short"}
-    content |= {"trainings": 4, "bars": bench.BARS, "seconds": {"import": [1.0], "render": [14.0]}}
+    content |= {"trainings": 4, "bars": bench.THRESHOLDS, "seconds": {"import": [1.0], "render": [14.0]}}
     assert "must 20 s met, aim 10 s not met" in speed.report(content)
 
 

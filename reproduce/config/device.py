@@ -1,25 +1,20 @@
 """Which kind of device a configuration computes on."""
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from reproduce.config.schema import Config
 from reproduce.utils.environment import cores
 from reproduce.utils.errors import UserError
 
-if TYPE_CHECKING:
-    from reproduce.config.schema import Config
 
-
-def on_gpu(config: "Config") -> bool:
+def on_gpu(config: Config) -> bool:
     wanted = config.execution.accelerator
     if wanted == "gpu" and not torch.cuda.is_available():
         raise UserError("execution.accelerator: gpu: no CUDA device is visible here; `make doctor` says more")
     return wanted != "cpu" and torch.cuda.is_available()
 
 
-def device_of(config: "Config") -> torch.device:
+def device_of(config: Config) -> torch.device:
     """The kind of device that this configuration computes on."""
     return torch.device("cuda" if on_gpu(config) else "cpu")
 

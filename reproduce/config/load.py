@@ -5,33 +5,26 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from reproduce.config.run import Run, _is_recipe, digest
+from reproduce.config.run import Run, digest, is_recipe
 from reproduce.config.schema import Config, flatten
-from reproduce.utils.errors import UserError
-
-if TYPE_CHECKING:
-    pass
+from reproduce.utils.errors import UserError, one_line
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-
 DEPTH = 10  # of a configuration file: sections, keys, lists
-
-
 LINE = "command line"
-Layer = tuple[str, dict[str, Any]]  # where it stands, in words, and what it says
+Layer = tuple[str, dict[str, Any]]  # where it stands, for messages, and its values
 
 
-def one_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The first line of a library's message, with the key it is about."""
     key = getattr(error, "full_key", None)
-    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return f"{key}: {text}" if key else text
+    return f"{key}: {one_line(error)}" if key else one_line(error)
 
 
 @cache
@@ -46,7 +39,7 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
     except Exception as error:  # a damaged file makes yaml and OmegaConf raise nearly anything
-        raise UserError(f"{path}: not a configuration: {one_line(error)}") from None
+        raise UserError(f"{path}: not a configuration: {_reason(error)}") from None
     if not isinstance(tree, dict) or not all(isinstance(part, dict) for key, part in tree.items() if key != "task"):
         raise UserError(f"{path}: expected `section: {{key: value}}`, in every line of the first level")
     return {str(key): value for key, value in tree.items()}
@@ -115,7 +108,7 @@ def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
         try:
             merged = OmegaConf.merge(merged, OmegaConf.create(tree))
         except Exception as error:  # what is merged is of any form; OmegaConf raises TypeError, ValueError, its own ...
-            raise UserError(f"{where}: {one_line(error)}") from None
+            raise UserError(f"{where}: {_reason(error)}") from None
     plain = OmegaConf.to_container(merged)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
@@ -137,17 +130,17 @@ def _first_problem(error: ValidationError) -> tuple[str, str]:
     return keys[0], f"{_short(first[0]['input'])} {' or '.join(reasons)}"
 
 
-def _key_of(place: tuple[int | str, ...], kind: str) -> str:
+def _key_of(location: tuple[int | str, ...], kind: str) -> str:
     """("data", "cifar10", "mean", 0) -> data.mean: pydantic names the class, too, and the element of a list."""
-    section, *rest = map(str, place)
+    section, *rest = map(str, location)
     if section in ("model", "data"):
         rest = ["name"] if kind.startswith("union_tag") else rest[1:]
     key = ".".join([section, *rest[:1]])
     return key if key.isprintable() else repr(key)
 
 
-def _of_kind(place: tuple[int | str, ...]) -> str:
-    return f" for {place[0]}.name={place[1]}" if len(place) == 3 else ""
+def _of_kind(location: tuple[int | str, ...]) -> str:
+    return f" for {location[0]}.name={location[1]}" if len(location) == 3 else ""
 
 
 def _short(value: object) -> str:
@@ -176,11 +169,11 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
         try:
             OmegaConf.from_dotlist([item])
         except Exception as error:  # as for a file
-            raise UserError(f"command line: {item}: {one_line(error)}") from None
+            raise UserError(f"command line: {item}: {_reason(error)}") from None
     try:
         tree = OmegaConf.to_container(OmegaConf.from_dotlist(list(items)))
     except Exception as error:  # values that do not go together
-        raise UserError(f"command line: {one_line(error)}") from None
+        raise UserError(f"command line: {_reason(error)}") from None
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 
@@ -209,8 +202,8 @@ def profile_name(profile: str, overrides: Sequence[str], recipe: str | None = No
     given = parse_overrides(overrides)
     base = [*_own_layers(example)[:2], profile_layer(profile, recipe)]
     before, after = (flatten(_checked(layers).model_dump(mode="json")) for layers in (base, [*base, (LINE, given)]))
-    changed = {key: value for key, value in after.items() if _is_recipe(key) and value != before.get(key)}
-    named = {key: after[key] for key in flatten(given) if _is_recipe(key)}
+    changed = {key: value for key, value in after.items() if is_recipe(key) and value != before.get(key)}
+    named = {key: after[key] for key in flatten(given) if is_recipe(key)}
     changed |= {key: value for key, value in named.items() if _some_run_differs(recipe, key, value)}
     return f"{profile}+{digest(changed)[:8]}" if changed else profile
 
@@ -232,11 +225,11 @@ def resolve(name: str, profile: str = "paper", overrides: Sequence[str] = (), se
         layers.append((layers[1][0], _lengthened(_checked(layers), times)))
     if seed is not None:
         layers.append(("--seed", {"train": {"seed": seed}}))
-    words = parse_overrides(overrides)
-    own_eval = _checked([*layers, (LINE, words | {"eval": {}})]).eval
-    config = _checked([*layers, (LINE, words)])
+    changed = parse_overrides(overrides)
+    own_eval = _checked([*layers, (LINE, changed | {"eval": {}})]).eval
+    config = _checked([*layers, (LINE, changed)])
     if config.execution.devices == 0:
-        config = _checked([*layers, (LINE, words), (LINE, {"execution": {"devices": _visible_devices()}})])
+        config = _checked([*layers, (LINE, changed), (LINE, {"execution": {"devices": _visible_devices()}})])
     return Run(name, profile_name(profile, given, recipe), profile, tuple(given), config, own_eval)
 
 

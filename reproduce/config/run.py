@@ -15,13 +15,10 @@ if TYPE_CHECKING:
 
 RESULTS, RUNS = Path("results"), Path("runs")  # what is kept, and what is worked on
 
-
 # What moves no weight is recorded, but no part of what a training is: how it is carried out, and how its net is tested.
 # All seeds of a run are of one recipe. The rest is the recipe: hashed where it differs from the schema's default.
 NOT_RECIPE = {"data.root", "data.shards", "train.compile", "train.channels_last", "train.seed"}
-
-
-PLACES = {"data.root": "data.root=$DATA", "data.shards": "data.shards=$SHARDS"}  # as they are shown
+PUBLIC = {"data.root": "data.root=$DATA", "data.shards": "data.shards=$SHARDS"}  # instead of this machine's paths
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,16 @@ class Run:
 
         return device_of(self.config)
 
+    @property
+    def processes(self) -> int:
+        """Processes that compute it together, one a device."""
+        return self.config.execution.devices * self.config.execution.nodes
+
+    @property
+    def images_per_process(self) -> int:
+        """Of one iteration."""
+        return self.config.train.batch_size // self.processes
+
     def to_dict(self) -> dict[str, Any]:
         """The resolved configuration as plain built-ins."""
         return self.config.model_dump(mode="json")
@@ -73,28 +80,29 @@ class Run:
 
     def recipe(self) -> dict[str, Any]:
         """The hashed part of the configuration, flat: what differs from the schema's defaults, or has none."""
-        return recipe_of_config(self.config)
+        flat = flatten(self.config.model_dump(mode="json", exclude_defaults=True))
+        return {key: value for key, value in sorted(flat.items()) if is_recipe(key)}
 
     @property
     def recipe_hash(self) -> str:
         return digest(self.recipe())
 
-    def words(self, verb: str = "train", **execution: int | str) -> list[str]:
-        """What follows `python -m reproduce` for this run alone, under these execution.* values instead of its own."""
+    def arguments(self, **execution: int | str) -> list[str]:
+        """What follows `python -m reproduce` to train it alone, under these execution.* values instead of its own."""
         replaced = tuple(f"execution.{key}=" for key in execution)
-        words = [verb, self.name, "--profile", self.base_profile, "--seed", str(self.seed)]
-        words += [item for item in self.overrides if not item.startswith(replaced)]
-        return words + [f"execution.{key}={value}" for key, value in execution.items()]
+        kept = [item for item in self.overrides if not item.startswith(replaced)]
+        changed = [f"execution.{key}={value}" for key, value in execution.items()]
+        return ["train", self.name, "--profile", self.base_profile, "--seed", str(self.seed), *kept, *changed]
 
     @property
     def shown_overrides(self) -> list[str]:
         """The overrides without the paths of this machine."""
-        return [PLACES.get(item.partition("=")[0], item) for item in self.overrides]
+        return [PUBLIC.get(item.partition("=")[0], item) for item in self.overrides]
 
-    def command(self, verb: str = "train") -> str:
+    def command(self) -> str:
         """The command line of this run, for a shell; paths of this machine are the shell's $DATA and $SHARDS."""
-        words = replace(self, overrides=tuple(self.shown_overrides)).words(verb)
-        quoted = [word if word in PLACES.values() else shlex.quote(word) for word in words]
+        arguments = replace(self, overrides=tuple(self.shown_overrides)).arguments()
+        quoted = [item if item in PUBLIC.values() else shlex.quote(item) for item in arguments]
         return " ".join(["python -m reproduce", *quoted])
 
 
@@ -102,14 +110,5 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def recipe_of_config(config: Config) -> dict[str, Any]:
-    flat = flatten(config.model_dump(mode="json", exclude_defaults=True))
-    return {key: value for key, value in sorted(flat.items()) if _is_recipe(key)}
-
-
-def _is_recipe(key: str) -> bool:
-    return key not in NOT_RECIPE and not key.startswith("execution.") and not _is_eval(key)
-
-
-def _is_eval(key: str) -> bool:
-    return key.startswith("eval.")
+def is_recipe(key: str) -> bool:
+    return key not in NOT_RECIPE and not key.startswith(("execution.", "eval."))

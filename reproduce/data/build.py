@@ -1,7 +1,6 @@
 """Configuration -> DataModule, by a table."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from reproduce.config.device import on_gpu
@@ -37,10 +36,8 @@ def _cifar10(config: Config, chunk: int) -> Cifar10DataModule:
 
 
 def _imagenet(config: Config, chunk: int) -> ImageNetDataModule:
-    given = _common(config)
-    shards, predecoded = given["shards"], given["predecoded"]
-    given |= {"shards": Path(shards) if shards else None, "predecoded": predecoded or 0}
-    return ImageNetDataModule(**given, workers=workers(config), cache=RUNS / "cache", resize_on_device=on_gpu(config))
+    given = _common(config) | {"workers": workers(config), "resize_on_device": on_gpu(config)}
+    return ImageNetDataModule(**given, cache=RUNS / "cache")
 
 
 DATA: dict[str, Callable[[Config, int], Data]] = {"cifar10": _cifar10, "imagenet": _imagenet}  # by data.name

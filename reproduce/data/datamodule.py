@@ -1,19 +1,18 @@
 """What both data modules have in common: their options, the split, and where in the training a process stands."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from reproduce.data.cifar10.batches import Batch
 from reproduce.data.sampling import epoch_order, next_multiple
 from reproduce.data.workers import reraise_each
 from reproduce.utils.errors import UserError
-
-SOURCES = ("official", "folder", "synthetic")
 
 
 class IterationDataModule(L.LightningDataModule):
@@ -59,12 +58,6 @@ class IterationDataModule(L.LightningDataModule):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        if source not in SOURCES:
-            raise UserError(f"data.source: {source!r} is not one of {', '.join(SOURCES)}")
-        if normalize not in ("per-pixel-mean", "channels"):
-            raise UserError(f"data.normalize: {normalize!r} is not one of per-pixel-mean, channels")
-        if normalize == "channels" and (mean is None or std is None):
-            raise UserError("data.mean, data.std: three numbers each are needed for data.normalize=channels")
         self.source, self.root, self.validation, self.subset = source, root, validation, subset
         self.batch_size, self.seed, self.iterations, self.test_every = batch_size, seed, iterations, test_every
         self.normalize, self.mean, self.std, self.scale = normalize, mean, std, scale
@@ -94,8 +87,32 @@ class IterationDataModule(L.LightningDataModule):
         for batch in reraise_each(self._test_share(rank, world, split, size or self.test_size)):
             yield self._test_batch(batch, device)
 
+    def train_batch(
+        self, iteration: int, rank: int = 0, world: int = 1, device: torch.device | str | None = None
+    ) -> Batch:
+        """One iteration: x float32 [b, 3, h, w] normalised and augmented, y int64 [b], with b = batch_size / world.
+
+        `device`: by default the trainer's, else the CPU. Raises UserError when batch_size is not a multiple of `world`,
+        and for an unreadable image.
+        """
+        return self.train_batches(torch.tensor([iteration]), rank, world, device)[0]
+
     @abstractmethod
-    def _test_share(self, rank: int, world: int, split: str, size: int) -> Iterable[Any]:
+    def train_batches(
+        self, iterations: Tensor, rank: int = 0, world: int = 1, device: torch.device | str | None = None
+    ) -> list[Batch]:
+        """The batches of consecutive iterations [k]: a list of k pairs as `train_batch` gives them."""
+
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        """This rank's test images (uint8) and labels, in equally many batches on every rank, so one may be empty.
+
+        Of the test set, and by a second loader of the images held out of the training set where there are any.
+        """
+        splits = ["test", "validation"] if self.validation else ["test"]
+        return [self._test_share(*self._rank(), split, self.test_size) for split in splits]
+
+    @abstractmethod
+    def _test_share(self, rank: int, world: int, split: str, size: int) -> DataLoader[Any]:
         """Images rank, rank + world, ... of a split (uint8) and labels, `size` at a time.
 
         In as many batches on every rank as the largest share needs, so that one may be empty.
@@ -126,7 +143,7 @@ class IterationDataModule(L.LightningDataModule):
         """The iterations from `start_iteration` to the next test, or to the end."""
         return range(self.start_iteration, min(next_multiple(self.start_iteration, self.test_every), self.iterations))
 
-    def _place(self) -> tuple[int, int]:
+    def _rank(self) -> tuple[int, int]:
         """(rank, world) of this process."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 

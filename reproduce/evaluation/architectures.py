@@ -9,37 +9,25 @@ from typing import Any
 
 import torch
 from torch import nn
+from torchvision import models
 
+from reproduce.config.load import resolve, runs
 from reproduce.config.run import RESULTS
-from reproduce.models import complexity, layers, resnet
+from reproduce.models import complexity, layers
+from reproduce.models.build import build_net
+from reproduce.utils.console import table
 from reproduce.utils.files import write_bytes
 
 FILE = RESULTS / "architectures.json"
-SIZES = {"imagenet": 224, "cifar": 32, "vgg": 224}  # side of the input image
-# Run id -> stem, depth, shortcut. Plain-50 is footnote 4's bottleneck net without shortcuts.
-IMAGENET = {f"imagenet-plain-{depth}": ("imagenet", depth, "none") for depth in (18, 34, 50)}
-IMAGENET |= {
-    f"imagenet-resnet-{depth}-{option}": ("imagenet", depth, option)
-    for depth, options in ((18, "A"), (34, "ABC"))
-    for option in options
-}
-IMAGENET |= {f"imagenet-resnet-{depth}": ("imagenet", depth, "B") for depth in (50, 101, 152)}
-CIFAR = {f"cifar10-plain-{depth}": ("cifar", depth, "none") for depth in (20, 32, 44, 56, 110)}
-CIFAR |= {f"cifar10-resnet-{depth}": ("cifar", depth, "A") for depth in (20, 32, 44, 56, 110, 1202)}
-VGG = {f"vgg-{depth}": ("vgg", depth, "none") for depth in (16, 19)}
-NETS = IMAGENET | CIFAR | VGG
+VGG = {"vgg-16": models.vgg16, "vgg-19": models.vgg19}  # beside ours in Fig. 3 and Table 1's text; no run trains them
 COUNTED = (nn.Conv2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Linear)
 
 
-def build(stem: str, depth: int, shortcut: str) -> nn.Module:
-    """A net without numbers in its weights, on the meta device; VGG is torchvision's."""
-    with torch.device("meta"):
-        if stem == "vgg":
-            from torchvision import models
-
-            return {16: models.vgg16, 19: models.vgg19}[depth](weights=None, init_weights=False)
-        classes = 1000 if stem == "imagenet" else 10
-        return resnet.build(stem=stem, depth=depth, shortcut=shortcut, classes=classes)
+def nets() -> list[str]:
+    """The first run of each net, that is, of each data set, depth and shortcut, and the nets that no run trains."""
+    keys = {name: (run["recipe"], run["model"]["depth"], run["model"]["shortcut"]) for name, run in runs().items()}
+    first = {key: name for name, key in reversed(keys.items())}
+    return [name for name, key in keys.items() if first[key] == name] + list(VGG)
 
 
 def shapes(net: nn.Module, size: int) -> dict[nn.Module, tuple[int, int, int]]:
@@ -110,9 +98,14 @@ def keeps_its_input(module: nn.Module) -> bool:
     return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size not in (1, (1, 1))
 
 
-def describe(stem: str, depth: int, option: str) -> dict[str, Any]:
-    """One net: what Table 1 and "# params" of Table 6 count, and its parts."""
-    net, size = build(stem, depth, option), SIZES[stem]
+def describe(name: str) -> dict[str, Any]:
+    """One net: what Table 1 and "# params" of Table 6 count, and its parts. It is built without numbers."""
+    with torch.device("meta"):
+        if name in VGG:
+            net, size, option = VGG[name](weights=None, init_weights=False), 224, "none"
+        else:
+            config = resolve(name, overrides=["execution.devices=1"]).config
+            net, size, option = build_net(config), config.data.paper_size, config.model.shortcut
     return {
         "shortcut": option,
         "input": size,
@@ -125,19 +118,21 @@ def describe(stem: str, depth: int, option: str) -> dict[str, Any]:
 
 def text() -> str:
     """The file: JSON, one part of a net a line."""
-    nets = []
-    for name, values in NETS.items():
-        facts = describe(*values)
+    found = []
+    for name in nets():
+        facts = describe(name)
         lines = ",\n".join(f"    {json.dumps(part)}" for part in facts.pop("parts"))
-        nets.append(f'  "{name}": {json.dumps(facts)[:-1]}, "parts": [\n{lines}\n  ]}}')
-    return "{\n" + ",\n".join(nets) + "\n}\n"
+        found.append(f'  "{name}": {json.dumps(facts)[:-1]}, "parts": [\n{lines}\n  ]}}')
+    return "{\n" + ",\n".join(found) + "\n}\n"
 
 
 def write() -> str:
-    """Writes results/architectures.json; returns a line for each net."""
+    """Writes results/architectures.json; returns a table of the nets."""
     content = text()
     write_bytes(FILE, content.encode())
-    facts = json.loads(content)
-    row = "{:24} {:>5} layers {:>12,} parameters {:>7.3f} x 10^9 multiply-adds"
-    lines = [row.format(n, f["layers"], f["parameters"], f["multiply_adds"] / 1e9) for n, f in facts.items()]
-    return "\n".join([*lines, f"written: {FILE}"])
+    head = "net", "layers", "parameters", "10^9 multiply-adds"
+    rows = [
+        [name, str(net["layers"]), f"{net['parameters']:,}", f"{net['multiply_adds'] / 1e9:.3f}"]
+        for name, net in json.loads(content).items()
+    ]
+    return f"{table(rows, head, right=(1, 2, 3))}\nwritten: {FILE}"

@@ -18,7 +18,7 @@ from reproduce.data.build import Data, build_data
 from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.evaluation.protocols import Member, Protocol, count
 from reproduce.evaluation.sources import source_of
-from reproduce.metrics.classification import Counts, count_errors
+from reproduce.metrics.classification import ErrorCounter, count_errors
 from reproduce.models import pretrained
 from reproduce.models.build import build_net_to_fill
 from reproduce.models.pretrained import weights_sha256
@@ -93,9 +93,7 @@ def protocol_of(config: Config, name: str) -> Protocol:
     d, e = config.data, config.eval
     if not isinstance(d, ImageNetData):
         if name != "single":
-            raise UserError(
-                f"--protocol {name}: CIFAR-10 is tested by the `single` view of the original image (Sec. 4.2)"
-            )
+            raise UserError(f"--protocol {name}: CIFAR-10 is tested by the `single` view of the image (Sec. 4.2)")
         return Protocol(name, 32, 32, (), e.precision)
     return Protocol(name, d.crop, d.test_side, e.test_sides or (), e.precision)
 
@@ -104,15 +102,9 @@ def launch(config: Config) -> Fabric:
     """As many processes as the configuration has devices; under torchrun or SLURM those that are there."""
     set_threads(config)
     e = config.execution
-    strategy = "ddp" if e.devices * e.nodes > 1 else "auto"
-    accelerator = "gpu" if on_gpu(config) else "cpu"
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=e.devices,
-        num_nodes=e.nodes,
-        strategy=strategy,
-        plugins=environment(config),
-    )
+    several: dict[str, Any] = {"strategy": "ddp"} if e.devices * e.nodes > 1 else {}
+    accelerator, plugins = "gpu" if on_gpu(config) else "cpu", environment(config)
+    fabric = Fabric(accelerator=accelerator, devices=e.devices, num_nodes=e.nodes, plugins=plugins, **several)
     if fabric.world_size > 1:
         os.environ |= as_parent()  # the processes that it starts do not outlive this one
     fabric.launch()
@@ -128,13 +120,13 @@ def evaluate(
     there.
     """
     fabric = fabric or launch(run.config)
-    protocol_of(run.config, name)  # one that does not go with this data set is told before anything is read
-    net, shown = load_net(run, weights or final_weights(run))
-    sha256 = weights_sha256(net.state_dict())
-    data = open_data(shown)
+    protocol_of(run.config, name)  # an error before anything is read
+    net, loaded = load_net(run, weights or final_weights(run))
+    digest_of_weights = {"weights_sha256": weights_sha256(net.state_dict())}
+    data = open_data(loaded)
     net = as_tested(run, to_device(net, fabric.device), fabric.device, data)
     result = {"run": run.name} | measured([net], run, name, data, fabric, [run] if weights is None else [])
-    result |= {"weights_sha256": sha256}
+    result |= digest_of_weights
     if weights and (source := source_of(weights)):
         result |= {"name": source.name, "claimed": source.claimed, "claim": source.claim}
     if weights is None and fabric.is_global_zero:
@@ -180,11 +172,11 @@ def measured(
     `run`: whose eval.* counts. `trained`: those whose own weights the nets have. `deviations`: in what this is not the
     test that the run's configuration asks for.
     """
-    counts = _total(_count(nets, data, protocol_of(run.config, name), fabric), fabric)
+    counts = count_on(nets, data, protocol_of(run.config, name), fabric)
     if counts.n != data.n_test:
         raise RuntimeError(f"{counts.n} test images were counted instead of {data.n_test}")
-    found: dict[str, Any] = {"protocol": name, "n": counts.n, "top1_error": 100 * counts.top1 / counts.n}
-    found |= {"top5_error": 100 * counts.top5 / counts.n} if isinstance(data, ImageNetDataModule) else {}
+    found: dict[str, Any] = {"protocol": name, "n": counts.n, "top1_error": counts.error}
+    found |= {"top5_error": counts.top5_error} if isinstance(data, ImageNetDataModule) else {}
     found |= conditions(run.config, name) | {"precision": computed(run.config.eval.precision, fabric.device)}
     found |= {"deviations": changed(run, partial(conditions, name=name)) | other_images(trained, data)}
     images = {"description": data.description, "fingerprint": data.fingerprint, "official": data.is_official}
@@ -201,27 +193,17 @@ def suffix(deviations: dict[str, Any]) -> str:
     return f"+{digest(deviations)[:8]}" if deviations else ""
 
 
-def _count(nets: Sequence[nn.Module], data: Data, protocol: Protocol, fabric: Fabric) -> Counts:
-    """The errors on this process's share of the test images."""
-    place = fabric.global_rank, fabric.world_size
+def count_on(
+    nets: Sequence[nn.Module], data: Data, protocol: Protocol, fabric: Fabric, split: str = "test"
+) -> ErrorCounter:
+    """The errors on all processes' shares of the images of a split; of ImageNet on the test images only."""
+    rank, world = fabric.global_rank, fabric.world_size
     if isinstance(data, ImageNetDataModule):
         members = [Member(net, lambda x: data.normalise(x, fabric.device)) for net in nets]
-        return count(members, data.test_images(*place), protocol, fabric.device)
-    [net] = nets
-    sums = count_errors(net, data.test_batches(fabric.device, *place), protocol.precision)
-    return Counts(sums.n, int(sums.errors))
-
-
-def error_on(net: nn.Module, data: Data, precision: str, fabric: Fabric, split: str) -> float:
-    """Error of a net in percent, unrounded, on a split of small images (train: not augmented), over all processes."""
-    batches = data.test_batches(fabric.device, fabric.global_rank, fabric.world_size, split=split)
-    sums = count_errors(net, batches, precision)
-    wrong, n = fabric.all_reduce(sums.tensor(fabric.device)[1:3], reduce_op="sum").tolist()  # type: ignore[union-attr]
-    return 100 * float(wrong) / float(n)
-
-
-def _total(counts: Counts, fabric: Fabric) -> Counts:
-    own = torch.tensor([counts.n, counts.top1, counts.top5], dtype=torch.int64, device=fabric.device)
-    total = fabric.all_reduce(own, reduce_op="sum")
+        own = count(members, data.test_images(rank, world), protocol, fabric.device)
+    else:
+        [net] = nets
+        own = count_errors(net, data.test_batches(fabric.device, rank, world, split=split), protocol.precision)
+    total = fabric.all_reduce(own.tensor(fabric.device), reduce_op="sum")
     assert isinstance(total, torch.Tensor)
-    return Counts(*map(int, total.tolist()))
+    return ErrorCounter(*total.tolist())

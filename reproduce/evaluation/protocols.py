@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reproduce.data.imagenet.transforms import centre_crop, resize_shorter
-from reproduce.metrics.classification import Counts
+from reproduce.metrics.classification import ErrorCounter
 from reproduce.utils.precision import computing
 
 Normalise = Callable[[Tensor], Tensor]  # uint8 [b, 3, h, w] -> float32, the same shape
@@ -129,19 +129,20 @@ def _softmax(scores: Tensor) -> Tensor:
 @torch.inference_mode()
 def count(
     members: Sequence[Member], images: Iterable[tuple[Tensor, int]], protocol: Protocol, device: torch.device
-) -> Counts:
-    """Errors of the average of `members` on decoded images, uint8 [3, H, W] each, with their labels.
+) -> ErrorCounter:
+    """Top-1 and top-5 errors of the average of `members` on decoded images, uint8 [3, H, W] each, with their labels.
 
     Each image is decoded once, whatever the number of views and nets.
     """
-    counts = Counts()
+    errors = ErrorCounter()
     for member in members:
         member.net.eval()
     for chunk in _chunks(images):
         views = [image.to(device) for image, _ in chunk]
-        mean = torch.stack([protocol.probabilities(member, views) for member in members]).mean(0)
-        counts.add(mean.cpu(), torch.tensor([label for _, label in chunk]))
-    return counts
+        mean = torch.stack([protocol.probabilities(member, views) for member in members]).mean(0).cpu()
+        labels = torch.tensor([label for _, label in chunk])
+        errors.add(F.nll_loss(mean.log(), labels), mean, labels, top5=True)
+    return errors
 
 
 def _chunks(images: Iterable[tuple[Tensor, int]]) -> Iterator[list[tuple[Tensor, int]]]:

@@ -17,7 +17,16 @@ from reproduce.config.load import runs
 from reproduce.config.run import RESULTS, Run
 from reproduce.data.build import Data
 from reproduce.data.imagenet.datamodule import ImageNetDataModule
-from reproduce.evaluation.classification import as_tested, error_on, keep, load_net, measured, open_data, to_device
+from reproduce.evaluation.classification import (
+    as_tested,
+    count_on,
+    keep,
+    load_net,
+    measured,
+    open_data,
+    protocol_of,
+    to_device,
+)
 from reproduce.evaluation.responses import standard_deviations, write_responses
 from reproduce.evaluation.sources import Source, files_in, sources
 from reproduce.models import pretrained
@@ -111,7 +120,7 @@ def _measured(source: Source, path: Path, run: Run, data: Data, name: str, fabri
     result |= {"recipe": source.recipe, "weights": f"{source.publisher}: {source.file}", "weights_sha256": digest}
     result |= {"claimed": source.claimed, "claim": source.claim} | measured([net], run, name, data, fabric)
     if not isinstance(data, ImageNetDataModule):
-        result["train_error"] = error_on(net, data, run.config.eval.precision, fabric, "train")
+        result["train_error"] = count_on([net], data, protocol_of(run.config, name), fabric, "train").error
         if fabric.is_global_zero:
             write_responses(folder / "responses.csv", standard_deviations(net, data.test_batches(fabric.device)))
     if fabric.is_global_zero:

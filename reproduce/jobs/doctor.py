@@ -106,9 +106,8 @@ def pair() -> Finding | None:
 
 def wandb() -> Finding:
     found = version("wandb")
-    return Finding(
-        "ok", f"wandb {found}" if found else "wandb is not installed (optional; WANDB=offline and WANDB=online need it)"
-    )
+    absent = "wandb is not installed (optional; WANDB=offline and WANDB=online need it)"
+    return Finding("ok", f"wandb {found}" if found else absent)
 
 
 def has_driver() -> bool:
@@ -129,9 +128,8 @@ def device(wanted: str | None = None) -> Finding:
     if asked:
         return Finding("error", f"CUDA was asked for, but {_why_no_cuda(torch)}")
     if has_driver():
-        return Finding(
-            "warning", f"there is an NVIDIA driver, but {_why_no_cuda(torch)}; trainings will run on the CPU"
-        )
+        cause = _why_no_cuda(torch)
+        return Finding("warning", f"there is an NVIDIA driver, but {cause}; trainings will run on the CPU")
     return cpu()
 
 
@@ -146,13 +144,13 @@ def _why_no_cuda(torch: ModuleType) -> str:
 
 def cpu() -> Finding:
     """The cores, and what the processor has for a training: AVX-512, AMX, bf16."""
+    from reproduce.utils.environment import cores
     from reproduce.utils.precision import has_bf16, instructions
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS")
-    text = f"no GPU; {cores} CPU cores, {instructions()}"
+    text = f"no GPU; {cores()} CPU cores, {instructions()}"
     text += "" if has_bf16() else ", no bf16: what is configured in bf16 is computed in fp32"
-    if threads and threads.isdigit() and int(threads) > cores:
+    if threads and threads.isdigit() and int(threads) > cores():
         return Finding("warning", f"{text}; OMP_NUM_THREADS={threads} is more than there are cores: unset it")
     return Finding("ok", text + (f", OMP_NUM_THREADS={threads}" if threads else ""))
 

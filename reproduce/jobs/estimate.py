@@ -16,6 +16,7 @@ from reproduce.config.run import RESULTS, Run
 from reproduce.models import complexity
 from reproduce.models.build import build_net, build_training_net
 from reproduce.training.run import data_set_of, is_done
+from reproduce.utils.console import table
 from reproduce.utils.environment import cores, device_name
 from reproduce.utils.files import read_json
 from reproduce.utils.precision import autocast, computed, set_precision
@@ -38,8 +39,7 @@ def multiply_adds_per_second(run: Run, steps: int = 4) -> float:
     set_threads(run.config)
     set_precision(run.config.train.precision)
     device, probe = run.device, PROBES[run.config.model.name]
-    share = run.config.train.batch_size // (run.config.execution.devices * run.config.execution.nodes)
-    batch = max(1, share) if device.type == "cuda" else probe.batch
+    batch = run.images_per_process if device.type == "cuda" else probe.batch
     # The batch that is timed need be no multiple of a BN group.
     shallow = {"model.depth": probe.depth, "model.block": "auto", "model.bn_group": "device"}
     net = build_training_net(run.config.replaced(shallow)).to(device)
@@ -67,9 +67,8 @@ def finished_speeds(run: Run) -> dict[str, list[float]]:
     """
     set_threads(run.config)
     device = run.device
-    same: dict[str, Any] = {"device": device_name(device)}
-    same |= {"precision": computed(run.config.train.precision, device)}
-    same |= {"threads": torch.get_num_threads(), "processes": run.config.execution.devices * run.config.execution.nodes}
+    same: dict[str, Any] = {"device": device_name(device), "precision": computed(run.config.train.precision, device)}
+    same |= {"threads": torch.get_num_threads(), "processes": run.processes}
     found: dict[str, list[float]] = {}
     for path in sorted(RESULTS.glob("*/*/seed-*/result.json")):
         result = read_json(path) or {}
@@ -130,7 +129,7 @@ class Speeds:
             self.timed[name] = multiply_adds_per_second(run)
         return self.timed[name]
 
-    def said(self) -> list[str]:
+    def origin(self) -> list[str]:
         """Where the hours come from, and what may be wrong with them."""
         known = sum(map(len, (speeds for by_run in self.finished.values() for speeds in by_run.values())))
         many = "s" * (known > 1)
@@ -153,13 +152,12 @@ FOUR = ("cifar10-plain-20", "cifar10-plain-56", "cifar10-resnet-20", "cifar10-re
 
 
 def forecast() -> str:
-    """How long the demo, and the same four nets at a tenth of the paper's length, would take here, in words."""
+    """How long the demo, and the same four nets at a tenth of the paper's length, would take here: a sentence."""
     speeds = Speeds()
     demo, short = (_two_at_a_time(profile) for profile in ("demo", "short"))
-    text = (
-        f"make demo takes about {about(60 * demo + START)} minutes here, and its four nets with PROFILE=short JOBS=2 "
-    )
-    return text + f"{about(short)} hours (from a few timed steps{'; ' + speeds.busy if speeds.busy else ''})"
+    text = f"make demo takes about {about(60 * demo + START)} minutes here"
+    text += f", and its four nets with PROFILE=short JOBS=2 {about(short)} hours"
+    return f"{text} (from a few timed steps{'; ' + speeds.busy if speeds.busy else ''})"
 
 
 def _two_at_a_time(profile: str) -> float:
@@ -173,16 +171,15 @@ def _two_at_a_time(profile: str) -> float:
 def plan(runs: Sequence[Run]) -> str:
     """A table of the runs: done or to be trained, hours on this machine's first device, gigabytes."""
     speeds = Speeds()
-    lines, total_hours, total_disk = [], 0.0, 0.0
+    rows, total_hours, total_disk = [], 0.0, 0.0
     for run in runs:
-        state = "done"
+        rows.append([run.name, f"seed {run.seed}", f"{run.config.train.iterations} iterations", "done", ""])
         if not is_done(run):
             net = build_net(run.config)
             needed = hours(run, complexity.multiply_adds(net, run.config.data.paper_size), speeds.of(run))
             disk = gigabytes(complexity.parameters(net))
             total_hours, total_disk = total_hours + needed, total_disk + disk
-            state = f"{about(needed):>10} h {disk:7.3f} GB"
-        lines.append(f"{run.name:32} seed {run.seed}  {run.config.train.iterations:>7} iterations  {state}")
-    place = "this GPU" if on_gpu(runs[0].config) else f"this CPU, {torch.get_num_threads()} threads"
-    total = f"total: {about(total_hours)} h on {place} one after the other, {total_disk:.2f} GB"
-    return "\n".join([*lines, f"{total}; results/{runs[0].profile}/", *speeds.said()])
+            rows[-1][3:] = f"{about(needed)} h", f"{disk:.3f} GB"
+    device = "this GPU" if on_gpu(runs[0].config) else f"this CPU, {torch.get_num_threads()} threads"
+    total = f"total: {about(total_hours)} h on {device} one after the other, {total_disk:.2f} GB"
+    return "\n".join([table(rows, right=(2, 3, 4)), f"{total}; results/{runs[0].profile}/", *speeds.origin()])

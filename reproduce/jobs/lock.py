@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO
 
 from reproduce.utils.console import log
-from reproduce.utils.distributed import is_alive
 from reproduce.utils.errors import UserError
+from reproduce.utils.signals import is_alive
 
 BEAT_SECONDS = 30.0
 STALE_SECONDS = 120.0  # without a beat

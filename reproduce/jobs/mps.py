@@ -21,31 +21,33 @@ def mps() -> Iterator[dict[str, str]]:
     Where it cannot be had a line says why, nothing is yielded, and processes take turns on the GPU as usual.
     """
     with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder:
-        place = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+        environment = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
         try:
-            if trouble := _begin(place):
+            if trouble := _begin(environment):
                 log(f"execution.mps: {trouble}; the runs take turns on the GPU")
-            yield {} if trouble else place
+            yield {} if trouble else environment
         finally:
-            _control(place, "quit\n")  # without effect where none began
+            _control(environment, "quit\n")  # without effect where none began
 
 
-def _begin(place: dict[str, str]) -> str:
+def _begin(environment: dict[str, str]) -> str:
     """Start the daemon; what was wrong, if something was."""
     if shutil.which(CONTROL) is None:
         return f"{CONTROL} is not installed (it comes with NVIDIA's driver)"
-    return _control(place, "", "-d")
+    return _control(environment, "", "-d")
 
 
-def _control(place: dict[str, str], words: str, *options: str) -> str:
+def _control(environment: dict[str, str], text: str, *options: str) -> str:
     """Run the control program; what was wrong, if something was."""
     given = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}  # it serves all of them
-    run = partial(subprocess.run, env=given | place, timeout=PATIENCE, start_new_session=True)  # Ctrl-C is not for it
+    run = partial(
+        subprocess.run, env=given | environment, timeout=PATIENCE, start_new_session=True
+    )  # Ctrl-C is not for it
     try:
         with tempfile.TemporaryFile("w+", errors="replace") as out:  # no pipe: a daemon may keep its end of one open
-            code = run([CONTROL, *options], input=words, text=True, stdout=out, stderr=out).returncode
+            code = run([CONTROL, *options], input=text, text=True, stdout=out, stderr=out).returncode
             out.seek(0)
-            said = out.read().strip()
+            answer = out.read().strip()
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return next(iter(said.splitlines()), f"{CONTROL}: exit code {code}") if code else ""
+    return next(iter(answer.splitlines()), f"{CONTROL}: exit code {code}") if code else ""

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from pathlib import Path
 
 from reproduce.config.run import Run
 from reproduce.jobs.mps import mps
@@ -83,16 +82,15 @@ def _start(run: Run, label: str, slot: int, jobs: int, shared: Mapping[str, str]
     e = run.config.execution
     threads = e.threads or max(1, cores() // (jobs * e.devices))
     gpus = _visible_gpus() if jobs > 1 and e.nodes == 1 and e.accelerator != "cpu" else []
-    place = {"accelerator": "gpu"} if gpus else {}  # a GPU that is refused must not become a training on the CPU
-    words = [*PYTHON, *run.words(jobs=1, threads=threads, **place)]
+    device = {"accelerator": "gpu"} if gpus else {}  # a GPU that is refused must not become a training on the CPU
+    command = [*PYTHON, *run.arguments(jobs=1, threads=threads, **device)]
     environment = os.environ | shared | as_parent() | {"OMP_NUM_THREADS": str(threads), "REPRODUCE_LABEL": label}
     if gpus:
         own = [gpus[(slot * e.devices + i) % len(gpus)] for i in range(e.devices)]
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
-    log = run.workdir / "log.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        return subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    run.workdir.mkdir(parents=True, exist_ok=True)
+    with (run.workdir / "log.txt").open("ab") as file:
+        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
 
 
 def _visible_gpus() -> list[str]:
@@ -105,15 +103,14 @@ def _visible_gpus() -> list[str]:
 
 
 def _show(display: Display, run: Run) -> None:
-    path: Path = run.workdir / "progress.json"
     with suppress(OSError, json.JSONDecodeError):  # not begun
-        display.show(json.loads(path.read_text()))
+        display.show(json.loads((run.workdir / "progress.json").read_text()))
 
 
 def _ended(process: "subprocess.Popen[bytes]", run: Run) -> int:
     if process.returncode:
         path = run.workdir / "log.txt"
-        last = next(reversed(path.read_text(errors="replace").strip().splitlines()), "no word of it")
+        last = next(reversed(path.read_text(errors="replace").strip().splitlines()), "nothing in its log")
         if process.returncode == -signal.SIGKILL:  # it could not say so itself; most often memory was short
             (path.parent / "error.txt").write_text("killed by SIGKILL\n")
         log(f"{run.name} seed {run.seed}: exit code {process.returncode}: {last} ({path})")

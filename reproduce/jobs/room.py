@@ -1,7 +1,6 @@
 """Is there room for what is to be trained? Disk for states, memory for a step, shared memory for loader workers."""
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from reproduce.jobs.estimate import gigabytes
 from reproduce.models import complexity
 from reproduce.models.build import build_net, build_training_net
 from reproduce.models.complexity import step_bytes
+from reproduce.utils.files import free_bytes
 from reproduce.utils.precision import computed
 
 PROCESS = 1.0  # GB of Python, torch and Lightning
@@ -38,15 +38,11 @@ def findings(runs: Sequence[Run], folder: Path = Path()) -> list[Finding]:
 
 
 def disk(runs: Sequence[Run], folder: Path) -> Finding:
-    parameters: dict[str, int] = {}
-    for run in runs:
-        if run.name not in parameters:
-            parameters[run.name] = complexity.parameters(_on_meta(run))
-    needed, free = sum(gigabytes(parameters[run.name]) for run in runs), shutil.disk_usage(folder).free / 1e9
-    text = f"{needed:.1f} GB of disk for {_these(runs)}, {free:.1f} GB free in {folder}"
-    if needed > free:
-        return Finding("error", f"{text}: free some, or start from a folder on a larger disk")
-    return Finding("ok", text)
+    each = {name: gigabytes(complexity.parameters(_on_meta(run))) for name, run in _by_name(runs).items()}
+    needed, free = sum(each[run.name] for run in runs), free_bytes(folder) / 1e9
+    these = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
+    text = f"{needed:.1f} GB of disk for {these}, {free:.1f} GB free in {folder}"
+    return _compared(needed, free, text, "free some, or start from a folder on a larger disk")
 
 
 def memory(runs: Sequence[Run]) -> Finding:
@@ -56,25 +52,19 @@ def memory(runs: Sequence[Run]) -> Finding:
     gpus = [] if e.accelerator == "cpu" else _gpus_gigabytes()
     jobs = min(e.jobs, len(runs))
     together, each = (-(-jobs * e.devices // len(gpus)), 1) if gpus else (jobs, e.devices)  # runs, processes of a run
-    sizes = {run.name: _process_gigabytes(run, bool(gpus)) for run in _one_per_name(heaviest[:together])}
-    needed = each * sum(sizes[run.name] for run in heaviest[:together])
-    there = min(gpus) if gpus else available_gigabytes()
-    what = f"{each * together} process(es) for {', '.join(sizes)}"
-    text = f"{needed:.1f} GB of memory {'on a GPU, ' if gpus else ''}for {what}"
-    how = _precision(heaviest[0], bool(gpus)) + (", recomputing" if e.activation_checkpointing else "")
+    sharing, processes = heaviest[:together], each * together
+    sizes = {name: _process_gigabytes(run, bool(gpus)) for name, run in _by_name(sharing).items()}
+    needed, there = each * sum(sizes[run.name] for run in sharing), min(gpus) if gpus else available_gigabytes()
+    how = computed(t.precision, _kind(bool(gpus))) + (", recomputing" if e.activation_checkpointing else "")
+    text = f"{needed:.1f} GB of memory {'on a GPU, ' if gpus else ''}for {processes} process(es) for {', '.join(sizes)}"
     text += f" (batch {t.batch_size}, {how}), {there:.1f} GB there"
-    assumed = (
-        f"{each * together * CONTEXT:.1f} GB of these, for CUDA's context and workspaces, are assumed, not measured"
-    )
-    text += f"; {assumed}" if gpus else ""
-    if needed <= there:
-        return Finding("ok", text)
-    saving = (
-        ""
-        if e.activation_checkpointing or t.compile
-        else "SET=execution.activation_checkpointing=true (the same numbers, more time), "
-    )
-    return Finding("error", f"{text}: {saving}more GPUS, fewer JOBS, or SET=train.batch_size=... (then another recipe)")
+    if gpus:
+        own = f"{processes * CONTEXT:.1f} GB of these"
+        text += f"; {own}, for CUDA's context and workspaces, are assumed, not measured"
+    saving = "SET=execution.activation_checkpointing=true (the same numbers, more time), "
+    saving = "" if e.activation_checkpointing or t.compile else saving
+    cure = f"{saving}more GPUS, fewer JOBS, or SET=train.batch_size=... (then another recipe)"
+    return _compared(needed, there, text, cure)
 
 
 def shared_memory(runs: Sequence[Run], folder: Path = SHM) -> Finding | None:
@@ -84,43 +74,45 @@ def shared_memory(runs: Sequence[Run], folder: Path = SHM) -> Finding | None:
     if run is None or not needed or not folder.is_dir():
         return None
     e, jobs = run.config.execution, min(run.config.execution.jobs, len(sizes))
-    needed, free = jobs * needed, shutil.disk_usage(folder).free / 1e9
+    needed, free = jobs * needed, free_bytes(folder) / 1e9
     text = f"{needed:.2f} GB of shared memory for {jobs * e.devices * workers(run.config)} loader workers"
     text += f", {free:.2f} GB free in {folder}"
-    if needed <= free:
-        return Finding("ok", text)
-    size = f"--shm-size={max(1, round(2 * needed))}g"
-    return Finding(
-        "error", f"{text}: docker run {size} (Docker's default is 64 MB), or SET=execution.workers=0 (slower)"
-    )
+    docker = f"docker run --shm-size={max(1, round(2 * needed))}g (Docker's default is 64 MB)"
+    return _compared(needed, free, text, f"{docker}, or SET=execution.workers=0 (slower)")
+
+
+def _by_name(runs: Sequence[Run]) -> dict[str, Run]:
+    """One of each name: seeds need the same."""
+    return {run.name: run for run in runs}
+
+
+def _compared(needed: float, there: float, text: str, cure: str) -> Finding:
+    return Finding("ok", text) if needed <= there else Finding("error", f"{text}: {cure}")
 
 
 def _ahead_gigabytes(run: Run) -> float:
     """Of one run on this machine: an image is as many bytes as its crop has values."""
     e, d = run.config.execution, run.config.data
     in_threads = getattr(d, "predecoded", None) and on_gpu(run.config)  # then workers make the test's batches only
-    images = ImageNetDataModule.test_size if in_threads else max(_share(run), ImageNetDataModule.test_size)
+    images = ImageNetDataModule.test_size
+    images = images if in_threads else max(run.images_per_process, images)
     return e.devices * workers(run.config) * PREFETCHED * images * 3 * d.size**2 / 1e9
 
 
 def _process_gigabytes(run: Run, gpu: bool) -> float:
-    images = CIFAR if run.config.data.in_memory else 0.0
-    chunk = CHUNK * _share(run) * chunk_of(run.config) if run.config.data.in_memory else 0.0
-    return step_gigabytes(run, _precision(run, gpu)) + chunk + (CONTEXT + images / 2 if gpu else PROCESS + images)
+    step = step_gigabytes(run, computed(run.config.train.precision, _kind(gpu))) + (CONTEXT if gpu else PROCESS)
+    if not run.config.data.in_memory:
+        return step
+    return step + CHUNK * run.images_per_process * chunk_of(run.config) + (CIFAR / 2 if gpu else CIFAR)
+
+
+def _kind(gpu: bool) -> str:
+    return "cuda" if gpu else "cpu"
 
 
 def _size(run: Run) -> int:
     """Grows with the memory of a step, and takes no time to find."""
-    return run.config.model.depth * _share(run) * run.config.data.size**2
-
-
-def _share(run: Run) -> int:
-    """Images of a step in one process."""
-    return max(1, run.config.train.batch_size // (run.config.execution.devices * run.config.execution.nodes))
-
-
-def _precision(run: Run, gpu: bool) -> str:
-    return computed(run.config.train.precision, "cuda" if gpu else "cpu")
+    return run.config.model.depth * run.images_per_process * run.config.data.size**2
 
 
 def step_gigabytes(run: Run, precision: str) -> float:
@@ -130,7 +122,7 @@ def step_gigabytes(run: Run, precision: str) -> float:
     """
     with FakeTensorMode(), torch.device("cpu"):  # of the CPU, for autocast knows no "meta"
         net = build_training_net(_countable(run))
-        step = step_bytes(net, _share(run), run.config.data.size, bf16=precision == "bf16")
+        step = step_bytes(net, run.images_per_process, run.config.data.size, bf16=precision == "bf16")
     return (8 * complexity.parameters(net) + step) / 1e9
 
 
@@ -142,8 +134,8 @@ def available_gigabytes() -> float:
             lines = Path(path).read_text().splitlines()
         except OSError:
             continue
-        words = next((line.split() for line in lines if line.startswith("MemAvailable") or line.isdigit()), [])
-        free += [int(word) * unit for word in words if word.isdigit()]
+        line = next((line for line in lines if line.startswith("MemAvailable") or line.isdigit()), "")
+        free += [int(part) * unit for part in line.split() if part.isdigit()]
     return min(free) / 1e9
 
 
@@ -161,11 +153,3 @@ def _on_meta(run: Run) -> torch.nn.Module:
 def _countable(run: Run) -> Config:
     """Without grouped BN and channels_last: neither changes the memory, and tensors without contents cannot do them."""
     return run.config.replaced({"model.bn_group": "device", "train.channels_last": False})
-
-
-def _one_per_name(runs: Sequence[Run]) -> list[Run]:
-    return list({run.name: run for run in runs}.values())
-
-
-def _these(runs: Sequence[Run]) -> str:
-    return runs[0].name if len(runs) == 1 else f"{len(runs)} runs"

@@ -12,7 +12,7 @@ from reproduce.jobs.parallel import labels_of, run_in_parallel, work_of
 from reproduce.training import checkpoint
 from reproduce.utils.console import Display, Remaining, log
 from reproduce.utils.distributed import is_first_process
-from reproduce.utils.errors import UserError
+from reproduce.utils.errors import UserError, one_line
 from reproduce.utils.files import sweep
 from reproduce.utils.signals import CODES, Signals, Stopped, listening
 
@@ -38,12 +38,11 @@ def _train_all(runs: Sequence[Run], signals: Signals) -> int:
     if outside_launcher():  # the processes of one run must all go through the same list; the first decides for each run
         _check_world(runs[0])
         return _in_turn(runs, signals)
-    execution = runs[0].config.execution
     missing = not_done(runs)
     if folder := _lacking_data(missing):
         log(f"{folder}: no such folder; data.root (DATA=... of make) names the folder that holds it")
         return 2
-    if len(runs) > 1 and missing and (execution.jobs > 1 or execution.devices * execution.nodes > 1):
+    if len(runs) > 1 and missing and (runs[0].config.execution.jobs > 1 or runs[0].processes > 1):
         codes = run_in_parallel(missing, _stopped)
         return next((code for code in codes if code in CODES), verdict(codes))
     return _in_turn(missing, signals)
@@ -61,7 +60,7 @@ def _check_world(run: Run) -> None:
     """As many processes must have been started as the configuration says, else each would train on its own."""
     execution = run.config.execution
     started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1"))
-    if started != execution.devices * execution.nodes:
+    if started != run.processes:
         asked = f"execution.devices={execution.devices} execution.nodes={execution.nodes}"
         raise UserError(f"{started} processes were started for {asked}; name what the launcher starts")
 
@@ -145,8 +144,7 @@ def _failed(error: Exception, run: Run, label: str) -> int:
     if isinstance(error, OSError) and error.filename:
         log(f"{label}: {error.filename}: {error.strerror}; once that is mended the same command continues")
     else:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        log(f"{label}: failed: {reason} (all of it in {path})")
+        log(f"{label}: failed: {one_line(error)} (all of it in {path})")
     return 1
 
 

@@ -36,13 +36,13 @@ STOPPED = (143, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGUSR2)  # in order, 
 class Training:
     """The callable of a job: runs the command line, ends it in order, and asks for the same once more."""
 
-    def __init__(self, words: Sequence[str]):
-        self.words = list(words)
+    def __init__(self, command: Sequence[str]):
+        self.command = list(command)
         self.process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> None:
-        print(f"$ {shlex.join(self.words)}", flush=True)
-        self.process = process = subprocess.Popen(self.words)
+        print(f"$ {shlex.join(self.command)}", flush=True)
+        self.process = process = subprocess.Popen(self.command)
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # of scancel; submitit would ignore it
         code = process.wait()
         if code in STOPPED:  # what comes next is decided elsewhere: by task 0, or by SLURM, which ends this process
@@ -56,7 +56,7 @@ class Training:
 
         if self.process:
             _end(self.process)
-        return DelayedSubmission(Training(self.words))
+        return DelayedSubmission(Training(self.command))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -150,7 +150,7 @@ def _submit(run: "Run", resources: Resources, cluster: str) -> Any:
     executor.update_parameters(**_parameters(run, resources, cluster))
     try:
         with redirect_stderr(StringIO()):  # submitit's copy of what its exception says
-            job = executor.submit(Training(_words(run, resources, cluster)))
+            job = executor.submit(Training(_command(run, resources, cluster)))
     except errors as error:
         raise UserError(f"{run.name} seed {run.seed}: {' '.join(str(error).split())}") from None
     log = os.path.relpath(job.paths.stdout)
@@ -160,7 +160,6 @@ def _submit(run: "Run", resources: Resources, cluster: str) -> Any:
 
 def _executor(run: "Run", cluster: str) -> tuple[Any, tuple[type[Exception], ...]]:
     """submitit's executor for a run, and the exceptions of a submission that failed."""
-
     absent = [name for name in ("sbatch", "srun") if cluster == "slurm" and shutil.which(name) is None]
     if absent:
         raise UserError(f"{absent[0]}: not found: submit from a node of a SLURM cluster, or train here without SLURM=1")
@@ -195,7 +194,7 @@ def _parameters(run: "Run", resources: Resources, cluster: str) -> dict[str, Any
     }
 
 
-def _words(run: "Run", resources: Resources, cluster: str) -> list[str]:
+def _command(run: "Run", resources: Resources, cluster: str) -> list[str]:
     """The command line of a job. A task sees its own CPUs only: they are not to be divided by the devices again."""
     from reproduce.jobs.parallel import PYTHON
 
@@ -205,15 +204,13 @@ def _words(run: "Run", resources: Resources, cluster: str) -> list[str]:
         execution["threads"] = e.threads or resources.cpus
         if e.workers < 0:
             execution["workers"] = max(resources.cpus - 1, 1)
-    return [*PYTHON, *run.words(**execution)]
+    return [*PYTHON, *run.arguments(**execution)]
 
 
 def _sentence(run: "Run", resources: Resources, cluster: str) -> str:
     p = _parameters(run, resources, cluster)
     tasks, gpus = f"{p['nodes']} x {p['tasks_per_node']} tasks", f"{p['gpus_per_node'] or 0} GPUs a node"
-    size = f"{tasks}, {gpus}, {resources.cpus} CPUs a task"
-    place = " ".join([resources.partition or "default partition", *resources.options])
-    return (
-        f"{run.name} seed {run.seed}: {size}, {resources.hours:g} h, {place}\n"
-        f"  $ {shlex.join(_words(run, resources, cluster))}"
-    )
+    size = f"{tasks}, {gpus}, {resources.cpus} CPUs a task, {resources.hours:g} h"
+    options = " ".join([resources.partition or "default partition", *resources.options])
+    command = shlex.join(_command(run, resources, cluster))
+    return f"{run.name} seed {run.seed}: {size}, {options}\n  $ {command}"

@@ -1,7 +1,6 @@
 """Running loss, wrong top-1 and top-5 and images, kept on the device and read once per point of the curve."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -84,20 +83,6 @@ def top5_wrong(scores: Tensor, labels: Tensor) -> Tensor:
     """Whether the label is not among the five highest scores: (b, classes) and (b,) -> bool (b,)."""
     best = scores.topk(min(5, scores.shape[1]), dim=1).indices
     return (best != labels[:, None]).all(1)
-
-
-@dataclass
-class Counts:
-    """Wrong images, each counted once."""
-
-    n: int = 0
-    top1: int = 0
-    top5: int = 0
-
-    def add(self, probabilities: Tensor, labels: Tensor) -> None:
-        self.n += len(labels)
-        self.top1 += int((probabilities.argmax(1) != labels).sum())
-        self.top5 += int(top5_wrong(probabilities, labels).sum())
 
 
 Batches = Iterable[tuple[Tensor, Tensor]]

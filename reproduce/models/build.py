@@ -1,7 +1,6 @@
 """Configuration -> net, by a table."""
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import nn
@@ -16,16 +15,13 @@ def build_net(config: Config) -> nn.Module:
     return MODELS[config.model.name](config)
 
 
-def _residual(config: Config, stem: str) -> nn.Module:
-    options = config.model.model_dump(exclude={"name", "bn_group"})
-    group = config.model.bn_group
-    return resnet.build(stem=stem, bn_group=None if group == "device" else group, seed=config.train.seed, **options)
+def _resnet(config: Config) -> nn.Module:
+    options, group = config.model.model_dump(exclude={"bn_group"}), config.model.bn_group
+    return resnet.build(**options, bn_group=None if group == "device" else group, seed=config.train.seed)
 
 
-MODELS: dict[str, Callable[[Config], nn.Module]] = {  # by model.name
-    "cifar-resnet": partial(_residual, stem="cifar"),
-    "imagenet-resnet": partial(_residual, stem="imagenet"),
-}
+# By model.name.
+MODELS: dict[str, Callable[[Config], nn.Module]] = {"cifar-resnet": _resnet, "imagenet-resnet": _resnet}
 
 
 def build_net_to_fill(config: Config) -> nn.Module:

@@ -16,7 +16,7 @@ IMAGENET = {  # Table 1: depth -> block, blocks in conv2_x ... conv5_x
     152: ("bottleneck", (3, 8, 36, 3)),
 }
 CIFAR_LAYERS = {"basic": 6, "bottleneck": 9}  # Sec. 4.2: 6n + 2 layers; three 1x1-3x3-1x1 blocks per n make it 9n + 2
-STEMS = {"imagenet": (64, 7, 2), "cifar": (16, 3, 1)}  # conv1: filters, kernel, stride
+CONV1 = {"imagenet-resnet": (64, 7, 2), "cifar-resnet": (16, 3, 1)}  # by model.name: filters, kernel, stride
 
 
 def make_shortcut(c_in: int, c_out: int, stride: int, options: Options) -> nn.Module | None:
@@ -73,9 +73,9 @@ class Bottleneck(nn.Module):
 BLOCKS: dict[str, type[Basic] | type[Bottleneck]] = {"basic": Basic, "bottleneck": Bottleneck}
 
 
-def family(stem: str, depth: int, block: str = "auto") -> tuple[str, tuple[int, ...]]:
+def family(name: str, depth: int, block: str = "auto") -> tuple[str, tuple[int, ...]]:
     """(block, blocks per stage) of a depth: Table 1, or n = (depth - 2) / 6 (Sec. 4.2); UserError where none is."""
-    if stem == "imagenet":
+    if name == "imagenet-resnet":
         if depth not in IMAGENET:
             raise UserError(f"model.depth: {depth} is not one of {', '.join(map(str, IMAGENET))} (Table 1)")
         kind, blocks = IMAGENET[depth]
@@ -89,13 +89,13 @@ def family(stem: str, depth: int, block: str = "auto") -> tuple[str, tuple[int, 
     return kind, (n, n, n)
 
 
-def make_layers(stem: str, depth: int, block: str, classes: int, options: Options) -> "OrderedDict[str, nn.Module]":
+def make_layers(name: str, depth: int, block: str, classes: int, options: Options) -> "OrderedDict[str, nn.Module]":
     """The layers of a net in order, named as in Table 1."""
-    kind, blocks = family(stem, depth, block)
-    make, (width, kernel, stride) = BLOCKS[kind], STEMS[stem]
+    kind, blocks = family(name, depth, block)
+    make, (width, kernel, stride) = BLOCKS[kind], CONV1[name]
     conv, bn = Conv2d(3, width, kernel, stride), BatchNorm(width, options.bn_group)
     layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=conv, bn1=bn, relu=nn.ReLU(inplace=True))
-    if stem == "imagenet":
+    if name == "imagenet-resnet":
         layers["max_pool"] = nn.MaxPool2d(3, stride=2, padding=1)
     channels = width
     for stage, count in enumerate(blocks):
@@ -110,7 +110,7 @@ def make_layers(stem: str, depth: int, block: str, classes: int, options: Option
 
 def build(
     *,
-    stem: str,
+    name: str,
     depth: int,
     shortcut: str,
     zero_padding: str = "end",
@@ -124,12 +124,12 @@ def build(
 ) -> nn.Module:
     """A net of the paper, [b, 3, h, w] -> logits [b, classes]; UserError names the key where the family has none.
 
-    stem: cifar (3x3, 16 filters; Sec. 4.2) or imagenet (7x7, 64; Table 1). shortcut: none (plain net), A, B or C.
+    name: cifar-resnet (Sec. 4.2) or imagenet-resnet (Table 1). shortcut: none (plain net), A, B or C.
     zero_padding (end, both) and subsample (stride, average: 2x2 mean): option A. stride (first-1x1, 3x3): bottlenecks.
     bn_group: images normalised together in training; None: all that the device holds. init: fan_in or fan_out.
     """
     options = Options(shortcut, zero_padding, subsample, stride, bn_group)
     with torch.random.fork_rng(devices=[]):  # torch's own initial weights, replaced below, would move the global stream
-        net = nn.Sequential(make_layers(stem, depth, block, classes, options))
+        net = nn.Sequential(make_layers(name, depth, block, classes, options))
     initialise(net, seed, init)
     return net

@@ -30,7 +30,7 @@ from reproduce.tracking.names import (
     project,
 )
 from reproduce.utils.console import log
-from reproduce.utils.errors import UserError
+from reproduce.utils.errors import UserError, one_line
 from reproduce.utils.files import read_json, write_json
 
 Row = dict[str, float]
@@ -62,24 +62,16 @@ class Known:
     folders: list[str] = field(default_factory=list)  # offline only: those that are whole
 
 
+@wandb_logger.errors_in_one_line()
 def publish(profile: str, names: Sequence[str], mode: str) -> int:
     """Bring the named runs (none: all) of a results folder to W&B. Errors: UserError; the next call continues."""
     folders = _folders(profile, names)
     if mode == "online":
         need_key()
-    try:
-        api = wandb_logger.server() if mode == "online" else None
-        for folder in folders:
-            log(f"{folder}: {_publish_one(folder, api)}")
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"W&B: {_one_line(error)}; nothing is lost, the same command continues") from None
+    api = wandb_logger.server() if mode == "online" else None
+    for folder in folders:
+        log(f"{folder}: {_publish_one(folder, api)}")
     return 0
-
-
-def _one_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _folders(profile: str, names: Sequence[str]) -> list[Path]:
@@ -107,7 +99,7 @@ def read(folder: Path) -> Content:
         curve = _rows(folder / "curve.csv", AXIS, "test_error")
         layers = _rows(folder / "responses.csv", LAYER, "std")
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder}: not the files of a training ({_one_line(error)}); move it away") from None
+        raise UserError(f"{folder}: not the files of a training ({one_line(error)}); move it away") from None
     return Content(training, curve, _responses(layers), summary | _last(curve))
 
 
@@ -161,7 +153,7 @@ def missing(rows: Iterable[Row], axis: str, value: str, known: dict[int, float],
 
 def on_server(api: Any, run_id: str) -> Known:
     """What the server has of a run, nothing where it has no such run or project."""
-    path = "/".join(filter(None, [_entity(api), project(), run_id]))
+    path = "/".join(filter(None, [wandb_logger.entity(api), project(), run_id]))
     try:
         run = api.run(path)
     except ValueError:  # wandb's RunNotFoundError is one
@@ -169,10 +161,6 @@ def on_server(api: Any, run_id: str) -> Known:
     curve = {int(row[AXIS]): row["test/error"] for row in run.scan_history(keys=[AXIS, "test/error"], use_cache=False)}
     layers = {int(row[LAYER]): row[STD] for row in run.scan_history(keys=[LAYER, STD], use_cache=False)}
     return Known(curve, layers, str(run.summary.get(DIGEST, "")))
-
-
-def _entity(api: Any) -> str:
-    return str(api.settings.get("entity") or api.default_entity or "")
 
 
 def on_disk(content: Content, folder: Path, logged: Path) -> Known:
@@ -190,55 +178,46 @@ def on_disk(content: Content, folder: Path, logged: Path) -> Known:
 
 
 def _publish_one(folder: Path, api: Any) -> str:
-    """Publish one training; returns what was done, in words."""
-    content = read(folder)
+    """Publish one training; returns what was done and what is left to be done by hand."""
+    content, mode = read(folder), "offline" if api is None else "online"
     logged = RUNS / folder.relative_to(RESULTS)
-    place = logged / "published"
-    known = on_disk(content, place, logged) if api is None else on_server(api, content.training.id)
+    own = logged / "published"
+    known = on_disk(content, own, logged) if api is None else on_server(api, content.training.id)
     what = f"{content.training.name} ({content.training.id})"
     curve = missing(content.curve, AXIS, "test_error", known.curve, what)
     layers = missing(content.responses, LAYER, STD, known.responses, what)
     if not curve and not layers and known.digest == content.digest:
         return "there already"
     if api is None:
-        _drop_offline(place, known.folders)
-    _send(content, [*curve, *layers], place, "offline" if api is None else "online")
+        _drop_offline(own, known.folders)
+    _send(content, [*curve, *layers], own, mode)
     if api is not None:  # what was to be synced is at the server now
-        _drop_offline(place)
-    _enter(content, place)
+        _drop_offline(own)
+    _write_ledger(content, own)
     done = f"{len(curve)} points of its curve, {len(layers)} layer responses, summary"
-    return done + _after(content, place, logged, offline=api is None)
+    if api is None:
+        return f"{done}; `wandb sync {own}/wandb/offline-run-*` sends it"
+    left = list(logged.glob(f"wandb/offline-run-*-{content.training.id}"))
+    return done + (f"; it is all there now: do not sync {left[0]} too" if left else "")
 
 
-def _after(content: Content, place: Path, logged: Path, offline: bool) -> str:
-    """What is left to be done by hand, in words."""
-    if offline:
-        return f"; `wandb sync {place}/wandb/offline-run-*` sends it"
-    own = list(logged.glob(f"wandb/offline-run-*-{content.training.id}"))
-    return f"; it is all there now: do not sync {own[0]} too" if own else ""
-
-
-def _send(content: Content, rows: list[Row], place: Path, mode: str) -> None:
-    sink: Logger = wandb_logger.start(content.training, place, mode)
+def _send(content: Content, rows: list[Row], folder: Path, mode: str) -> None:
+    sink: Logger = wandb_logger.start(content.training, folder, mode)
     for row in rows:
         wandb_logger.point(sink, row)
     wandb_logger.close(sink, content.summary | {DIGEST: content.digest})
 
 
-def _offline(place: Path) -> list[Path]:
-    return sorted(place.glob("wandb/offline-run-*"))
-
-
-def _drop_offline(place: Path, kept: Sequence[str] = ()) -> None:
+def _drop_offline(folder: Path, kept: Sequence[str] = ()) -> None:
     """Offline folders but the kept ones: else those of a publishing that was killed half-way would be synced too."""
-    for folder in _offline(place):
-        if folder.name not in kept:
-            shutil.rmtree(folder)
+    for path in folder.glob("wandb/offline-run-*"):
+        if path.name not in kept:
+            shutil.rmtree(path)
 
 
-def _enter(content: Content, place: Path) -> None:
-    """The ledger, after the record is whole."""
+def _write_ledger(content: Content, folder: Path) -> None:
+    """After the record is whole."""
     curve = {int(row[AXIS]): row["test_error"] for row in content.curve}
     layers = {int(row[LAYER]): row[STD] for row in content.responses}
-    folders = [path.name for path in _offline(place)]
-    write_json(place / "ledger.json", asdict(Known(curve, layers, content.digest, folders)))
+    folders = sorted(path.name for path in folder.glob("wandb/offline-run-*"))
+    write_json(folder / "ledger.json", asdict(Known(curve, layers, content.digest, folders)))

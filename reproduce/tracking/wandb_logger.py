@@ -5,7 +5,8 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from reproduce.config.run import Run
 from reproduce.tracking.names import AXES, AXIS, LAYER, METRICS, Training, has_key, of_run, project
 from reproduce.utils.console import log
 from reproduce.utils.environment import commit
+from reproduce.utils.errors import UserError, one_line
 
 SECONDS = 2.5  # a server that has not answered by then is not waited for
 START_SECONDS = 60  # its own service, on a machine that is busy
@@ -40,7 +42,7 @@ def logger(run: Run, folder: Path) -> Logger | None:
 
 def without(error: Exception) -> None:
     """One line on why W&B has nothing of this run from here on."""
-    log(f"W&B: not used ({next(iter(str(error).splitlines()), type(error).__name__)})")
+    log(f"W&B: not used ({one_line(error)})")
 
 
 def _possible(mode: str) -> str:
@@ -77,7 +79,7 @@ def _answers(url: str) -> bool:
 
 
 def start(training: Training, folder: Path, mode: str) -> Logger:
-    """The run at W&B (`online`) or in a folder below `folder` (`offline`); what goes wrong is the caller's to tell."""
+    """The run at W&B (`online`) or in a folder below `folder` (`offline`). Errors: those of wandb."""
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
@@ -126,7 +128,7 @@ def finish(wandb_logger: Logger | None, summary: dict[str, Any] | None = None) -
 
 
 def close(wandb_logger: Logger, summary: dict[str, Any] | None = None) -> None:
-    """As `finish`, but what goes wrong is the caller's to tell."""
+    """As `finish`. Errors: those of wandb."""
     import wandb
 
     if summary:
@@ -134,8 +136,24 @@ def close(wandb_logger: Logger, summary: dict[str, Any] | None = None) -> None:
     wandb.finish()
 
 
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Errors: UserError of one line for whatever W&B has to say."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"W&B: {one_line(error)}; nothing is lost, the same command continues") from None
+
+
+def entity(api: Any) -> str:
+    """The account or team whose project is meant; empty where a key has none."""
+    return str(api.settings.get("entity") or api.default_entity or "")
+
+
 def server() -> Any:
-    """W&B's own reading interface (`wandb.Api`); what goes wrong is the caller's to tell.
+    """W&B's own reading interface (`wandb.Api`). Errors: those of wandb, ConnectionError without a server.
 
     Without a server its service would be started in vain, and then keep later offline runs of this process waiting.
     """

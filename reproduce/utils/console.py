@@ -1,14 +1,25 @@
-"""Progress for a person: live bars on a terminal, one line now and then in a log."""
+"""What a person reads: progress as live bars on a terminal or as one line now and then in a log, and tables."""
 
+import io
+import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
 
 LINE_SECONDS = 30.0
 FIRST_SECONDS = 5.0  # of a training, until its first line
@@ -68,48 +79,48 @@ class Remaining:
 
 
 class Display:
-    """Shows reports of one or several trainings (keyed by their label) on stderr."""
+    """Shows reports of one or several trainings (keyed by their label) on stderr: bars on a terminal, else lines."""
 
     def __init__(self, remaining: Remaining | None = None):
         self.remaining = remaining or Remaining({})
-        self.console = Console(stderr=True)
-        self.bars: Progress | None = None
+        self.bars = _bars(BarColumn(bar_width=20), TextColumn("{task.description}"))
         self.tasks: dict[str, TaskID] = {}
-        self.told: dict[str, tuple[float, int]] = {}  # label -> when, iteration
+        self.logged: dict[str, tuple[float, int]] = {}  # label -> when, iteration
 
     def __enter__(self) -> "Display":
-        if sys.stderr.isatty():
-            columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
-            self.bars = Progress(*columns, console=self.console, transient=True)
-            self.bars.start()
+        self.bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bars:
-            self.bars.stop()
+        self.bars.stop()
 
     def show(self, report: dict[str, Any]) -> None:
-        if self.bars:
-            self._bar(self.bars, report)
+        text = sentence(report) + self.remaining.sentence(report)
+        if self.bars.disable:
+            self._line(report, text)
         else:
-            self._line(report)
+            self._bar(report, text)
 
-    def _bar(self, bars: Progress, report: dict[str, Any]) -> None:
-        label, text = report["label"], sentence(report) + self.remaining.sentence(report)
+    def _bar(self, report: dict[str, Any], text: str) -> None:
+        label, made, total = report["label"], report["iteration"], report["iterations"]
         if label not in self.tasks:
-            self.tasks[label] = bars.add_task(text, total=report["iterations"])
-        bars.update(self.tasks[label], completed=report["iteration"], description=text)
-        if report["iteration"] >= report["iterations"]:
-            bars.update(self.tasks[label], visible=False)
+            self.tasks[label] = self.bars.add_task(text, total=total)
+        self.bars.update(self.tasks[label], completed=made, description=text, visible=made < total)
 
-    def _line(self, report: dict[str, Any]) -> None:
+    def _line(self, report: dict[str, Any], text: str) -> None:
         label, now = report["label"], time.monotonic()
-        together = self.remaining.sentence(report)
-        when, iteration = self.told.setdefault(label, (now - LINE_SECONDS + FIRST_SECONDS, -1))
+        when, iteration = self.logged.setdefault(label, (now - LINE_SECONDS + FIRST_SECONDS, -1))
         ended = report["iteration"] >= report["iterations"] > iteration
         if (now - when >= LINE_SECONDS and report["iteration"] != iteration) or ended:
-            self.told[label] = now, report["iteration"]
-            log(sentence(report) + together)
+            self.logged[label] = now, report["iteration"]
+            log(text)
+
+
+def _bars(*columns: ProgressColumn) -> Progress:
+    """On stderr, gone when it stops; where that is no terminal rich only counts."""
+    terminal = sys.stderr.isatty()
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not terminal, speed_estimate_period=math.inf)
 
 
 def log(line: str) -> None:
@@ -120,26 +131,35 @@ def log(line: str) -> None:
 
 @contextmanager
 def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function to be told how many more of `total` are done."""
-    if sys.stderr.isatty():
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-            task = bars.add_task(text, total=total)
-            yield lambda more: bars.advance(task, more)
-    else:
-        yield _lines(text, total)
+    """Gives a function to be called with how many more of `total` are done."""
+    with _bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bars:
+        bars.add_task(text, total=total)
+        [task] = bars.tasks
+        logged = time.monotonic()
+
+        def advance(more: int) -> None:
+            nonlocal logged
+            bars.advance(task.id, more)
+            if bars.disable and time.monotonic() - logged >= LINE_SECONDS:
+                logged = time.monotonic()
+                log(f"{text}: {task.completed:,.0f} of {total:,}, ETA {duration(task.time_remaining)}")
+
+        yield advance
 
 
-def _lines(text: str, total: int) -> Callable[[int], None]:
-    began = told = time.monotonic()
-    done = 0
+def table(rows: Sequence[Sequence[str]], head: Sequence[str] = (), right: Collection[int] = ()) -> str:
+    """Rows as columns of plain text, however wide; `right`: the numbers of the columns that are aligned so.
 
-    def advance(more: int) -> None:
-        nonlocal told, done
-        now, done = time.monotonic(), done + more
-        if now - told >= LINE_SECONDS and done:
-            told = now
-            left = timedelta(seconds=round((now - began) * (total - done) / done))
-            print(f"{text}: {done:,} of {total:,}, ETA {left}", file=sys.stderr, flush=True)
-
-    return advance
+    Columns without content are left out.
+    """
+    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(head))
+    columns = list(zip(*rows, strict=True))
+    kept = [number for number, cells in enumerate(columns) if any(cells)]
+    for number in kept:
+        name = head[number] if head else ""
+        made.add_column(name, justify="right" if number in right else "left", no_wrap=True)
+    for row in rows:
+        made.add_row(*(Text(row[number]) for number in kept))
+    text = io.StringIO()
+    Console(file=text, width=10_000, color_system=None).print(made)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

@@ -10,17 +10,6 @@ import torch.distributed as dist
 from reproduce.utils.errors import UserError
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine has that number (or belongs to someone else, who answers for it)."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
 def is_first_process() -> bool:
     """Whether this is the only process or the first of several, under Lightning's launcher, torchrun or SLURM."""
     if "RANK" in os.environ:  # torchrun

@@ -1,15 +1,16 @@
-"""What a result records of the machine and the code: commit, versions, processor, device."""
+"""What a result records of the machine and the code: commit, versions, processor, device. No torch until asked."""
 
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from reproduce.utils.precision import instructions
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("torch", "torchvision", "lightning", "omegaconf", "numpy")
 
@@ -40,19 +41,29 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def device_name(device: torch.device) -> str:
+def device_name(device: "torch.device") -> str:
     """The accelerator's own name, or `CPU (model)`."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({processor()['model']})"
+    if device.type != "cuda":
+        return f"CPU ({cpu_model()})"
+    import torch
+
+    return torch.cuda.get_device_name(device)
 
 
-def processor() -> dict[str, str]:
-    """This machine's processor: its model, and the instruction set that torch uses on it."""
+def cpu_model() -> str:
     model = platform.processor() or platform.machine()
     with suppress(OSError):  # not Linux
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    return {"model": model, "instructions": instructions()}
+    return model
 
 
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+def processor() -> dict[str, str]:
+    """This machine's processor: its model, and the instruction set that torch uses on it."""
+    from reproduce.utils.precision import instructions
+
+    return {"model": cpu_model(), "instructions": instructions()}
+
+
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}

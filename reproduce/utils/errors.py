@@ -13,3 +13,8 @@ class UserError(Exception):
 
     def __init__(self, message: object):
         super().__init__(" ".join(str(message).split()))  # whatever was pasted into a name or value
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of a message, or the kind of an error that has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -11,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from reproduce.utils.distributed import is_alive
 from reproduce.utils.errors import UserError
+from reproduce.utils.signals import is_alive
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -34,6 +35,12 @@ def write_bytes(path: Path, content: bytes) -> None:
             beside.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror} ({len(content):,} bytes to be written)", str(path)) from error
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free on the disk of a folder, which need not be there yet."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free
 
 
 def _flush(folder: Path) -> None:

@@ -53,8 +53,8 @@ class Signals:
 def listening() -> Iterator[Signals]:
     """Listen to the signals that ask for the end, until the end of the block."""
     signals = Signals()
-    before = {number: signal.getsignal(number) for number in (*_heard(), signal.SIGALRM)}
-    for number in _heard():
+    before = {number: signal.getsignal(number) for number in (*_handled(), signal.SIGALRM)}
+    for number in _handled():
         signal.signal(number, signals.on_signal)
     signal.signal(signal.SIGALRM, signals.on_alarm)
     try:
@@ -65,10 +65,10 @@ def listening() -> Iterator[Signals]:
             signal.signal(number, handler)
 
 
-def _heard() -> list[signal.Signals]:
+def _handled() -> list[signal.Signals]:
     """Ctrl-C, `kill`, what SLURM sends ahead of a time limit or pre-emption, and the end of the terminal."""
-    heard = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
-    return heard if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [*heard, signal.SIGHUP]  # ignored: `nohup`
+    usual = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
+    return usual if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [*usual, signal.SIGHUP]  # ignored: `nohup`
 
 
 def watch_parent() -> None:
@@ -92,3 +92,14 @@ def _watch(parent: int) -> None:
 def as_parent() -> dict[str, str]:
     """What belongs in the environment of processes that this one starts."""
     return {PARENT: str(os.getpid())}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine has that number (or belongs to someone else, who answers for it)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

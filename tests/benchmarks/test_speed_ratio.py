@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks import data as bench
 from benchmarks.baseline import PilImages
-from benchmarks.step import bare_loop
+from benchmarks.step import bare_loop, batches
 from reproduce.config.run import Run
 from reproduce.data.build import build_data
 from reproduce.data.cifar10 import augment
@@ -31,6 +31,7 @@ from reproduce.data.synthetic.imagenet import encode
 from reproduce.training.trainer import build_classifier, build_trainer
 from tests.helpers.images import smooth
 
+CPU = torch.device("cpu")
 TRIES, ROUNDS = 3, 7
 BATCHED = 4.0  # times as fast as image by image; measured: 8.5 to 12, and 2.1 to 2.4 with a loop over images
 STEP = 0.7  # of the bare loop's speed; measured: 0.93 to 1.00, and 0.49 with a second step's work
@@ -124,7 +125,7 @@ def step(tiny: Callable[..., Run], waste: Loop = lambda: None) -> float:
     data = build_data(config)
     assert isinstance(data, Cifar10DataModule)
     data.setup("fit")
-    turns = Turns(bare_loop(config, data, torch.device("cpu")), waste)
+    turns = Turns(bare_loop(config, batches(config, data, CPU), CPU), waste)
     trainer = build_trainer(config, [turns], None)
     trainer.limit_val_batches = 0
     trainer.fit(build_classifier(config), datamodule=data)
@@ -141,7 +142,7 @@ def test_what_doubles_a_step_would_be_seen(tiny: Callable[..., Run]) -> None:
     data = build_data(config)
     assert isinstance(data, Cifar10DataModule)
     data.setup("fit")
-    more = bare_loop(config, data, torch.device("cpu"))
+    more = bare_loop(config, batches(config, data, CPU), CPU)
     assert step(tiny, lambda: next(more)) < STEP
 
 

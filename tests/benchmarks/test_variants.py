@@ -27,7 +27,7 @@ def test_every_way_of_a_step_has_its_turns(
     monkeypatch.setattr(precision, "has_bf16", lambda: True)  # emulated where it is not there
     for name, value in {"BATCH": 4, "ROUNDS": 2, "CPU": ways, "DEPTHS": (20,)}.items():
         monkeypatch.setattr(variants, name, value)
-    found = json.loads(variants.bench_options().read_text())
+    found = json.loads(variants.bench().read_text())
     assert "bf16, compiled: not to be had here; no compiler was found\n" in capsys.readouterr().err
     names = ["bf16, channels_last", "bf16, contiguous", "bf16, recomputing", "bf16, one thread"]
     assert [row["way"] for row in found["rows"]] == names

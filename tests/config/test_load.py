@@ -162,8 +162,8 @@ def test_the_command_of_a_run_is_one_for_a_shell() -> None:
     words = ["data.mean=[0.1, 0.2, 0.3]", "data.std=[1, 1, 1]", "data.normalize=channels", "data.root=/my data"]
     run = resolve("cifar10-resnet-20", "short", words, 3)
     there = shlex.split(run.command().replace("$DATA", "'/my data'"))
-    assert there == ["python", "-m", "reproduce", *run.words()]
-    assert run.words(jobs=2)[-1] == "execution.jobs=2"
+    assert there == ["python", "-m", "reproduce", *run.arguments()]
+    assert run.arguments(jobs=2)[-1] == "execution.jobs=2"
     assert (run.results, run.workdir) == (Path("results") / run.folder, Path("runs") / run.folder)
 
 
@@ -189,6 +189,8 @@ def test_the_command_of_a_run_is_one_for_a_shell() -> None:
         ("model.bn_group=0", "model.bn_group"),
         ("model.dpth=3", "model.dpth"),
         ("model.bn_group=many", "model.bn_group"),
+        ("data.source=cifar", "data.source: 'cifar' should be 'official', 'folder' or 'synthetic'"),
+        ("data.normalize=mean", "data.normalize: 'mean' should be 'per-pixel-mean' or 'channels'"),
         ("data.normalize=channels", "data.mean"),
         ("data.mean=[0.5,0.5]", "data.mean"),
         ("data.root=${oc.env:HOME}", "data.root"),

@@ -1,13 +1,14 @@
 """From archives to folders, and what is said of folders: labels, safety, resumption, checks. The command lines too."""
 
-import base64
 import hashlib
 import io
 import re
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.io import savemat
 
 from reproduce.__main__ import main
 from reproduce.data.imagenet import archives as prepare_module
@@ -19,20 +20,21 @@ from reproduce.data.synthetic.imagenet import encode
 from reproduce.utils.errors import UserError
 from tests.helpers.images import cut_short, small_tree, smooth
 
-# Written by scipy.io.savemat: a 4x1 struct array `synsets` with the fields of the real one, compressed. Numbers 1 to 4
-# are n00000003, n00000001, n00000002 and a parent, n00000009.
-META = base64.b64decode(
-    "TUFUTEFCIDUuMCBNQVQtZmlsZSBQbGF0Zm9ybTogcG9zaXgsIENyZWF0ZWQgb246IFNhdCBOb3YgMjEgMTU6NTA6MzAgMjAyNgAAAAAAAAAAAA"
-    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABSU0PAAAAggEAAHic1ZXfSsMwFMZP/21OZSjzAfoAXmzzRu8GeuFg"
-    "eKGgl6WssQ1sqSSR4Rv4IL6JL2bSpi4Nldb0RgOH9Jzy+9KTL23HAJAdAAzELCZwoRyByn0RjoqhCPZGGOJM3PfhVNXfRSxXD4/31/PpbB4tb6"
-    "TA0105f49dThOmF9JNzmoF8rqN1hneJBSRolBLKg2CeJQhnGZcIZzGmER4G6eIwVgUp7DvZ2T042gBRb9OcS25hcb5DdxI405UTqbluFD1LjqH"
-    "ho7Mc4LOQ0QZR3udyxadwNCR+TMWGor/7T5AAzcwODC4StfkjlrW89VJs+HOArv+XOjv8+yHfpt0vJqOB3yXd/J1YKwvc4bWOUn+h6+OJWfrqw"
-    "f9fZ1r/bb5MzR0ZJ1nFKHw80Pyty38xOAnBY9pEoqvQIhZuMlJimjj/v9Fv11LrvJb32/zOU1upD2/2L1FX9+vtL5t3suXWPyfeLfzd2zwMs9i"
-    "Fuq/uT7nv43zapwHjutZ+da0Xle/vwAYKFVf"
-)
 NUMBERS = {1: "n00000003", 2: "n00000001", 3: "n00000002", 4: "n00000009"}
 WNIDS = ["n00000001", "n00000002", "n00000003"]
 TRUTH = [3, 1, 1, 2, 3, 2]  # class numbers of the validation images
+
+
+def mat_of(name: str = "synsets") -> bytes:
+    """A MATLAB file as the development kit's: an array of structures, the last one a parent of others."""
+    synsets = [(number, wnid, "words", 0 if number < 4 else 3) for number, wnid in NUMBERS.items()]
+    fields = [("ILSVRC2012_ID", "f8"), ("WNID", "O"), ("words", "O"), ("num_children", "f8")]
+    file = io.BytesIO()
+    savemat(file, {name: np.array(synsets, dtype=fields)[:, None]}, do_compression=True)
+    return file.getvalue()
+
+
+META = mat_of()
 
 
 def tar_of(files: dict[str, bytes], mode: str = "w") -> bytes:
@@ -60,10 +62,14 @@ def tars(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / TRAIN).write_bytes(tar_of({f"{wnid}.tar": class_tar(wnid) for wnid in WNIDS}))
     (folder / VAL).write_bytes(tar_of({image_name(n): picture(n) for n in range(1, 7)}))
+    (folder / DEVKIT).write_bytes(devkit(META))
+    return folder
+
+
+def devkit(meta: bytes) -> bytes:
     truth = "".join(f"{number}\n" for number in TRUTH).encode()
     names = [f"ILSVRC2012_devkit_t12/data/{name}" for name in ("ILSVRC2012_validation_ground_truth.txt", "meta.mat")]
-    (folder / DEVKIT).write_bytes(tar_of(dict(zip(names, (truth, META), strict=True)), "w:gz"))
-    return folder
+    return tar_of(dict(zip(names, (truth, meta), strict=True)), "w:gz")
 
 
 def places(root: Path) -> list[str]:
@@ -80,10 +86,15 @@ def test_class_numbers_of_a_matlab_file() -> None:
     assert class_numbers(META) == NUMBERS
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 500, META[:300]], ids=["empty", "other", "cut"])
-def test_another_matlab_file_is_refused(content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [b"", b"x" * 500, META[:300], mat_of("others")], ids=["empty", "no MATLAB file", "cut", "other content"]
+)
+def test_another_matlab_file_is_refused(content: bytes, tars: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="meta.mat"):
         class_numbers(content)
+    (tars / DEVKIT).write_bytes(devkit(content))
+    with pytest.raises(UserError, match=rf"^{re.escape(str(tars / DEVKIT))}: not understood .*label list .*LABELS"):
+        prepare(tmp_path / "data", tars)
 
 
 def test_archives_become_folders(tars: Path, tmp_path: Path) -> None:

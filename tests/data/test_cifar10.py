@@ -803,19 +803,6 @@ def test_the_mean_colour_does_not_tell_the_class() -> None:
     assert error > 0.7
 
 
-# The DataModule's own checks
-
-
-def test_unknown_values_are_refused() -> None:
-    required: Any = {"root": "", "batch_size": 8, "seed": 0, "iterations": 10}
-    with pytest.raises(UserError, match=r"data\.source: 'cifar' is not one of official, folder, synthetic"):
-        Cifar10DataModule(source="cifar", **required)
-    with pytest.raises(UserError, match=r"data\.normalize: 'z' is not one of per-pixel-mean, channels"):
-        Cifar10DataModule(source="synthetic", normalize="z", **required)
-    with pytest.raises(UserError, match=r"data\.mean, data\.std: three numbers each"):
-        Cifar10DataModule(source="synthetic", normalize="channels", mean=(0, 0, 0), **required)
-
-
 def test_the_fingerprint_is_of_labels_and_images(monkeypatch: pytest.MonkeyPatch) -> None:
     images = random_images(4, 2)
     digest = hashlib.sha256()

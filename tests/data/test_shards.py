@@ -20,7 +20,6 @@ from reproduce.__main__ import main
 from reproduce.config.load import resolve
 from reproduce.data.imagenet import resize_on_device as resample_module
 from reproduce.data.imagenet import shards as shards_module
-from reproduce.data.imagenet import write_shards as predecode_module
 from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.data.imagenet.decode import read_image
 from reproduce.data.imagenet.resize_on_device import CropRegions, pack, resample
@@ -243,8 +242,7 @@ def _given(root: Path) -> dict[str, Any]:
 def test_a_small_disk_is_one_line(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    usage = SimpleNamespace(disk_usage=lambda place: SimpleNamespace(free=20_000), rmtree=shutil.rmtree)
-    monkeypatch.setattr(predecode_module, "shutil", usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=20_000))
     assert main(["imagenet-shards", "--root", str(root)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1

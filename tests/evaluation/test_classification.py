@@ -39,7 +39,7 @@ def test_evaluate_gives_the_error_that_training_recorded(tiny: Make, capsys: pyt
 
 def test_other_weights_are_measured_but_not_recorded(tiny: Make, tmp_path: Path) -> None:
     run = tiny()
-    torch.save(build(stem="cifar", depth=8, shortcut="A", seed=9).state_dict(), tmp_path / "other.pt")
+    torch.save(build(name="cifar-resnet", depth=8, shortcut="A", seed=9).state_dict(), tmp_path / "other.pt")
     assert evaluate(run, tmp_path / "other.pt")["n"] == 30
     assert not (Path("results") / run.folder).exists()
 
@@ -53,7 +53,7 @@ def to_akamaster(key: str) -> str:
 def test_akamasters_layout_sets_its_padding_and_says_so(
     tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    net = build(stem="cifar", depth=8, shortcut="A", zero_padding="both", seed=3).eval()
+    net = build(name="cifar-resnet", depth=8, shortcut="A", zero_padding="both", seed=3).eval()
     torch.save({"state_dict": {to_akamaster(k): v for k, v in net.state_dict().items()}}, tmp_path / "aka.th")
     loaded, run = load_net(tiny(), tmp_path / "aka.th")
     assert run.config.model.zero_padding == "both"
@@ -66,7 +66,7 @@ def test_a_key_that_does_not_fit_is_an_error_that_names_it(
     tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny()
-    state = build(stem="cifar", depth=8, shortcut="A").state_dict()
+    state = build(name="cifar-resnet", depth=8, shortcut="A").state_dict()
     torch.save(state | {"conv9.weight": torch.zeros(1)}, tmp_path / "odd.pt")
     assert main(["evaluate", *ARGUMENTS, "--weights", str(tmp_path / "odd.pt")]) == 2
     errors = capsys.readouterr().err.strip()
@@ -115,7 +115,7 @@ def test_errors_are_counted_by_hand() -> None:
 
 
 def test_responses_are_the_standard_deviation_after_bn_before_relu() -> None:
-    net = build(stem="cifar", depth=8, shortcut="A", seed=1).eval()
+    net = build(name="cifar-resnet", depth=8, shortcut="A", seed=1).eval()
     x = torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     found = standard_deviations(net, [(x[:4], x[:4, 0]), (x[4:], x[4:, 0])])
     assert len(found) == 7  # 6n + 1 layers of 3x3
@@ -129,7 +129,7 @@ def test_responses_are_the_standard_deviation_after_bn_before_relu() -> None:
 def test_figure_7_has_a_point_per_3x3_layer(depth: int, points: int) -> None:
     for shortcut in ("none", "A"):
         with torch.device("meta"):
-            net = build(stem="cifar", depth=depth, shortcut=shortcut)
+            net = build(name="cifar-resnet", depth=depth, shortcut=shortcut)
         assert len(response_layers(net)) == points
 
 
@@ -148,6 +148,7 @@ def test_export_holds_weights_card_and_sum(tiny: Make) -> None:
     assert main(["export", *ARGUMENTS]) == 0
     folder = Path("exports") / run.folder
     assert (
-        load_file(folder / "model.safetensors").keys() == build(stem="cifar", depth=8, shortcut="A").state_dict().keys()
+        load_file(folder / "model.safetensors").keys()
+        == build(name="cifar-resnet", depth=8, shortcut="A").state_dict().keys()
     )
     assert "test error" in (folder / "README.md").read_text()

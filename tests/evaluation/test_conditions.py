@@ -161,13 +161,13 @@ def test_recomputed_responses_lie_beside_those_of_the_configured_statistics(tiny
 def tested(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     """The nets of every test, as they were when their errors were counted."""
     found: list[nn.Module] = []
-    untouched = evaluation._count
+    untouched = evaluation.count_on
 
     def count(nets: Sequence[nn.Module], *rest: Any) -> Any:
         found.extend(nets)
         return untouched(nets, *rest)
 
-    monkeypatch.setattr(evaluation, "_count", count)
+    monkeypatch.setattr(evaluation, "count_on", count)
     return found
 
 

@@ -17,7 +17,9 @@ ARGUMENTS = ["imagenet-resnet-18-A", "--profile", "smoke"]
 
 def net_of(depth: int = 18, seed: int = 0, classes: int = 10) -> nn.Module:
     """A net whose BN layers have something to do, at test time."""
-    net = build(stem="imagenet", depth=depth, shortcut="A" if depth < 50 else "B", classes=classes, seed=seed).eval()
+    net = build(
+        name="imagenet-resnet", depth=depth, shortcut="A" if depth < 50 else "B", classes=classes, seed=seed
+    ).eval()
     generator = torch.Generator().manual_seed(seed)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -112,15 +114,15 @@ def test_an_ensemble_averages_probabilities_not_scores() -> None:
     """0.999 and 0.2 for the first of two classes: their mean says the first, the mean of votes would be undecided."""
     sure, unsure = Member(Fixed(7.0, 0.0), halve), Member(Fixed(0.0, 1.4), halve)
     labelled = [(image, 0) for image in pictures((72, 72), (72, 72))]
-    assert count([unsure], labelled, protocol("single"), CPU).top1 == 2
-    assert count([unsure, sure], labelled, protocol("single"), CPU).top1 == 0
+    assert count([unsure], labelled, protocol("single"), CPU).errors == 2
+    assert count([unsure, sure], labelled, protocol("single"), CPU).errors == 0
 
 
 def test_top5_counts_what_is_not_among_the_five_best() -> None:
     member = Member(Fixed(*range(10)), halve)  # best: 9, 8, 7, 6, 5
     labelled = list(zip(pictures(*[(72, 72)] * 10), range(10), strict=True))
     counts = count([member], labelled, protocol("single"), CPU)
-    assert (counts.n, counts.top1, counts.top5) == (10, 9, 5)
+    assert (counts.n, counts.errors, counts.top5_errors) == (10, 9, 5)
 
 
 def test_images_are_counted_once_however_they_fall_into_chunks() -> None:

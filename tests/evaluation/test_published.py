@@ -46,7 +46,7 @@ def test_torchvisions_lines_are_what_torchvision_says_of_them() -> None:
 
 def saved(name: str, depth: int, shortcut: str, seed: int = 0) -> Path:
     """A CIFAR net with random weights, as a file of ours."""
-    torch.save(build(stem="cifar", depth=depth, shortcut=shortcut, seed=seed).state_dict(), name)
+    torch.save(build(name="cifar-resnet", depth=depth, shortcut=shortcut, seed=seed).state_dict(), name)
     return Path(name)
 
 
@@ -85,7 +85,7 @@ def of_another_content(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def without_a_key(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    state = build(stem="cifar", depth=20, shortcut="none").state_dict()
+    state = build(name="cifar-resnet", depth=20, shortcut="none").state_dict()
     torch.save({key: value for key, value in state.items() if key != "fc.bias"}, "plainnet20.pt")
     publish(monkeypatch, "a-martyn-plain-20", Path("plainnet20.pt"))
     return ["published", "cifar10-plain-20", "--weights", "."]

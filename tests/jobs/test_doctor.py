@@ -234,11 +234,11 @@ def test_disk_for_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     from reproduce.jobs import room
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e6))
     runs = [run_of("cifar10-resnet-20"), run_of("cifar10-resnet-56")]
     assert room.disk(runs, tmp_path).level == "error"
     assert "2 runs" in room.disk(runs, tmp_path).text
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e12))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e12))
     assert room.disk(runs, tmp_path).level == "ok"
 
 
@@ -249,7 +249,7 @@ def test_loader_workers_need_shared_memory(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.chdir(tmp_path)
 
     def found(free: float, *words: str, name: str = "imagenet-resnet-50") -> Any:
-        monkeypatch.setattr(room.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
         return room.shared_memory([run_of(name, "train.batch_size=256", *words)], tmp_path)
 
     docker = found(64e6, "execution.workers=8")

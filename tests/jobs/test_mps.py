@@ -113,7 +113,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Rate]
 
     def rows(rate: Rate) -> list[tuple[int, bool, bool]]:
         monkeypatch.setattr(jobs, "rate", rate)
-        found: Any = jobs.bench_jobs()
+        found: Any = jobs.bench()
         return [(row["jobs"], row["captured"], row["mps"]) for row in found["rows"]]
 
     monkeypatch.chdir(tmp_path)
@@ -148,8 +148,8 @@ def test_what_is_refused_is_left_out_and_said(
 
     assert measured(rate) == [(1, False, False), (1, True, False), (2, False, False)]
     said = capsys.readouterr().err
-    assert said.count("2 side by side, captured: left out; refused\n") == 2
-    assert said.count("2 side by side, captured, by MPS: left out; refused\n") == 2
+    assert said.count("2 at a time, captured: left out; refused\n") == 2
+    assert said.count("2 at a time, captured, by MPS: left out; refused\n") == 2
 
 
 def test_the_usual_step_that_fails_is_an_error(measured: Callable[[Rate], Any]) -> None:

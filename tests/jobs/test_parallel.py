@@ -1,4 +1,4 @@
-"""Trainings side by side: each with its GPU and its share of the cores, more of them than GPUs too; their benchmark."""
+"""Trainings at a time: each with its GPU and its share of the cores, more of them than GPUs too; their benchmark."""
 
 import subprocess
 import warnings

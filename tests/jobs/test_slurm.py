@@ -234,7 +234,7 @@ def outcome(folder: Path, run: Run) -> tuple[str, int]:
 def undisturbed(run: Run, folder: Path) -> str:
     folder.mkdir()
     subprocess.run(
-        [*PYTHON, *run.words()], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=600
+        [*PYTHON, *run.arguments()], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=600
     )
     return outcome(folder, run)[0]
 

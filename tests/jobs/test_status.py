@@ -26,7 +26,7 @@ PROGRESS |= {"hours": 0.5, "devices": 2, "updated": NOW - 10}
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    status._architectures.cache_clear()
+    status._multiply_adds.cache_clear()
 
 
 def run(name: str = "cifar10-plain-20", seed: int = 0) -> Run:
@@ -48,7 +48,7 @@ def test_done_is_what_has_a_result() -> None:
     write(run(), "results", "result.json", RESULT)
     write(run(), "runs", "error.txt", "RuntimeError: of an earlier start")
     (one,) = look(run())
-    assert (one.word, one.iteration, one.test_error, one.spent, one.to_go) == ("done", 640, 48.9, 0.5, 0.0)
+    assert (one.name, one.iteration, one.test_error, one.spent, one.to_go) == ("done", 640, 48.9, 0.5, 0.0)
 
 
 def test_running_has_iteration_error_and_eta() -> None:
@@ -66,18 +66,18 @@ def held(host: str, pid: int) -> str:
 def test_a_lock_that_was_touched_keeps_a_run_alive() -> None:
     write(run(), "runs", "progress.json", PROGRESS | {"updated": NOW - 1000})
     write(run(), "runs", "lock", held("another-machine", 1), age=60)
-    assert look(run())[0].word == "running"
+    assert look(run())[0].name == "running"
     write(run(), "runs", "lock", held("another-machine", 1), age=300)
-    assert look(run())[0].word == "interrupted"
+    assert look(run())[0].name == "interrupted"
 
 
 def test_a_dead_process_of_this_machine_is_not_running() -> None:
     write(run(), "runs", "progress.json", PROGRESS)
     write(run(), "runs", "lock", held(socket.gethostname(), os.getpid()))
-    assert look(run())[0].word == "running"
+    assert look(run())[0].name == "running"
     write(run(), "runs", "lock", held(socket.gethostname(), 2**22 + 1))
     (one,) = look(run())
-    assert (one.word, one.spent, one.to_go) == ("interrupted", 1.0, 3.0)  # 1 h for a quarter of it
+    assert (one.name, one.spent, one.to_go) == ("interrupted", 1.0, 3.0)  # 1 h for a quarter of it
     assert "the same command continues" in status.text([one])
 
 
@@ -85,21 +85,22 @@ def test_failed_says_why_in_one_line_until_the_run_goes_on() -> None:
     write(run(), "runs", "progress.json", PROGRESS)
     write(run(), "runs", "error.txt", "Traceback ...\n  File ...\nRuntimeError: CUDA out of memory\n")
     (one,) = look(run())
-    assert (one.word, one.reason) == ("failed", "RuntimeError: CUDA out of memory")
+    assert (one.name, one.reason) == ("failed", "RuntimeError: CUDA out of memory")
     write(run(), "runs", "error.txt", "RuntimeError: CUDA out of memory\n", age=100)
-    assert look(run())[0].word == "running"
+    assert look(run())[0].name == "running"
 
 
 def test_files_that_are_broken_stop_nothing() -> None:
     write(run(), "results", "result.json", "{")
     write(run(), "runs", "progress.json", {"iteration": "many", "updated": None, "hours": [1]})
-    assert look(run())[0].word == "interrupted"
+    assert look(run())[0].name == "interrupted"
 
 
 def test_hours_to_go_of_other_nets_follow_from_their_multiply_adds() -> None:
     Path("results").mkdir()
-    counted = {"cifar10-plain-20": 4, "cifar10-resnet-110": 24, "imagenet-plain-18": 1000}
-    architectures = {name: {"multiply_adds": value} for name, value in counted.items()}
+    counted = {(32, 20, "none"): 4, (32, 110, "A"): 24, (32, 20, "A"): 7}
+    keys = "input", "layers", "shortcut"
+    architectures = {str(net): dict(zip(keys, net, strict=True)) | {"multiply_adds": n} for net, n in counted.items()}
     Path("results/architectures.json").write_text(json.dumps(architectures))
     write(run(), "results", "result.json", RESULT)
     names = ["cifar10-plain-20", "cifar10-resnet-110", "cifar10-resnet-110-no-warmup", "imagenet-plain-18"]
@@ -130,13 +131,13 @@ def test_training_writes_what_status_reads(tiny: Any) -> None:
     progress = json.loads((Path("runs") / one.folder / "progress.json").read_text())
     assert progress["devices"] == 1
     assert progress["hours"] >= 0
-    assert status.states([one])[0].word == "done"
+    assert status.states([one])[0].name == "done"
     elsewhere = one.config.replaced({"data.source": "folder", "data.root": "nowhere"})
     bad = replace(one, config=elsewhere, name="x")
     assert train_all([bad]) == 2
-    assert status.states([bad])[0].word == "not run"  # bad input leaves nothing
+    assert status.states([bad])[0].name == "not run"  # bad input leaves nothing
     write(bad, "runs", "progress.json", PROGRESS | {"updated": 0.0})  # of a training that had begun it is told
     assert train_all([bad]) == 2
     found = status.states([bad])[0]
-    assert found.word == "failed"
+    assert found.name == "failed"
     assert "nowhere" in found.reason

@@ -23,7 +23,7 @@ Make = Callable[..., Run]
 
 
 def net_of(depth: int = 14, bn_group: int | None = None) -> nn.Module:
-    return build(stem="cifar", depth=depth, shortcut="A", bn_group=bn_group)
+    return build(name="cifar-resnet", depth=depth, shortcut="A", bn_group=bn_group)
 
 
 def trained(net: nn.Module, bf16: bool = False, steps: int = 3) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ def save(path: Path, content: object) -> Path:
 
 
 def cifar(depth: int = 8, shortcut: str = "A", **choices: Any) -> nn.Module:
-    return build(stem="cifar", depth=depth, shortcut=shortcut, **choices).eval()
+    return build(name="cifar-resnet", depth=depth, shortcut=shortcut, **choices).eval()
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_torchvisions_nets_give_the_same_logits(depth: int, stride: str, tmp_pat
     torch.manual_seed(depth)
     theirs = randomise(getattr(torchvision.models, f"resnet{depth}")(weights=None))
     path = save(tmp_path / "resnet.pth", theirs.state_dict())
-    ours = build(stem="imagenet", depth=depth, shortcut="B", stride=stride, classes=1000).eval()
+    ours = build(name="imagenet-resnet", depth=depth, shortcut="B", stride=stride, classes=1000).eval()
     assert load_weights(ours, path) == "torchvision"
     ours, theirs = ours.double(), theirs.double()
     for size in (224, 320):
@@ -113,7 +113,7 @@ def test_torchvisions_nets_give_the_same_logits(depth: int, stride: str, tmp_pat
 def test_the_stride_of_a_bottleneck_changes_the_logits(tmp_path: Path) -> None:
     theirs = randomise(torchvision.models.resnet50(weights=None))
     path = save(tmp_path / "resnet.pth", theirs.state_dict())
-    ours = build(stem="imagenet", depth=50, shortcut="B", classes=1000).eval()
+    ours = build(name="imagenet-resnet", depth=50, shortcut="B", classes=1000).eval()
     load_weights(ours, path)  # the same shapes: the file alone cannot tell
     x = torch.randn(1, 3, 64, 64)
     assert not torch.allclose(ours(x), theirs(x), atol=1e-2)

@@ -40,15 +40,15 @@ IMAGENET = [
 ]
 Block = type[resnet.Basic] | type[resnet.Bottleneck]
 SMALLEST = {
-    ("cifar", "basic"): 8,
-    ("cifar", "bottleneck"): 11,
-    ("imagenet", "basic"): 18,
-    ("imagenet", "bottleneck"): 50,
+    ("cifar-resnet", "basic"): 8,
+    ("cifar-resnet", "bottleneck"): 11,
+    ("imagenet-resnet", "basic"): 18,
+    ("imagenet-resnet", "bottleneck"): 50,
 }
 
 
 def cifar(depth: int = 8, shortcut: str = "A", **choices: object) -> nn.Module:
-    return build(stem="cifar", depth=depth, shortcut=shortcut, **choices)  # type: ignore[arg-type]
+    return build(name="cifar-resnet", depth=depth, shortcut=shortcut, **choices)  # type: ignore[arg-type]
 
 
 def images(batch: int, size: int = 32, channels: int = 3) -> Tensor:
@@ -75,7 +75,7 @@ def test_imagenet_nets_have_the_papers_size(
     depth: int, shortcut: str, stride: str, parameters: int, billions: float
 ) -> None:
     with torch.device("meta"):
-        net = build(stem="imagenet", depth=depth, shortcut=shortcut, stride=stride, classes=1000)
+        net = build(name="imagenet-resnet", depth=depth, shortcut=shortcut, stride=stride, classes=1000)
     assert complexity.layers(net) == depth
     assert complexity.parameters(net) == parameters
     assert round(complexity.multiply_adds(net, 224) / 1e9, 3) == billions
@@ -92,7 +92,7 @@ def test_option_b_adds_two_projections_on_cifar(depth: int, parameters: int, mul
 def test_option_c_has_thirteen_projections_more_than_b() -> None:
     def projections(shortcut: str) -> int:
         with torch.device("meta"):
-            net = build(stem="imagenet", depth=34, shortcut=shortcut)
+            net = build(name="imagenet-resnet", depth=34, shortcut=shortcut)
         return sum(name.endswith("shortcut.conv") for name, _ in net.named_modules())
 
     assert projections("A") == 0
@@ -116,12 +116,12 @@ def test_multiply_adds_follow_the_size_of_the_image() -> None:
     )
 
 
-@pytest.mark.parametrize(("stem", "block"), SMALLEST)
+@pytest.mark.parametrize(("name", "block"), SMALLEST)
 @pytest.mark.parametrize("shortcut", ["none", "A", "B", "C"])
-def test_every_net_runs_forward_and_backward(stem: str, block: str, shortcut: str) -> None:
+def test_every_net_runs_forward_and_backward(name: str, block: str, shortcut: str) -> None:
     for stride in ("first-1x1", "3x3") if block == "bottleneck" else ("first-1x1",):
-        net = build(stem=stem, depth=SMALLEST[stem, block], shortcut=shortcut, block=block, stride=stride, classes=7)
-        loss = F.cross_entropy(net(images(2, 64 if stem == "imagenet" else 16)), torch.tensor([0, 6]))
+        net = build(name=name, depth=SMALLEST[name, block], shortcut=shortcut, block=block, stride=stride, classes=7)
+        loss = F.cross_entropy(net(images(2, 64 if name == "imagenet-resnet" else 16)), torch.tensor([0, 6]))
         loss.backward()
         gradients = [parameter.grad for parameter in net.parameters()]
         assert math.isfinite(loss.item())
@@ -188,9 +188,9 @@ def test_a_block_adds_its_shortcut_before_the_last_relu(block: Block, c_in: int,
     assert torch.equal(residual_block(x), F.relu(responses[0] + shortcut))
 
 
-@pytest.mark.parametrize(("stem", "depth"), [("cifar", 20), ("imagenet", 18)])
-def test_plain_a_b_and_c_start_from_the_same_common_weights(stem: str, depth: int) -> None:
-    states = [build(stem=stem, depth=depth, shortcut=option).state_dict() for option in ("none", "A", "B", "C")]
+@pytest.mark.parametrize(("name", "depth"), [("cifar-resnet", 20), ("imagenet-resnet", 18)])
+def test_plain_a_b_and_c_start_from_the_same_common_weights(name: str, depth: int) -> None:
+    states = [build(name=name, depth=depth, shortcut=option).state_dict() for option in ("none", "A", "B", "C")]
     for state in states[1:]:
         assert all(torch.equal(value, state[name]) for name, value in states[0].items())
     assert all(torch.equal(value, states[3][name]) for name, value in states[2].items())
@@ -210,7 +210,7 @@ def test_initial_weights_depend_on_the_seed_and_on_nothing_else() -> None:
 
 @pytest.mark.parametrize("init", ["fan_in", "fan_out"])
 def test_initial_weights_are_those_of_he_et_al(init: str) -> None:
-    net = build(stem="imagenet", depth=18, shortcut="B", init=init, classes=1000)
+    net = build(name="imagenet-resnet", depth=18, shortcut="B", init=init, classes=1000)
     state = net.state_dict()
     for name, kernel, c_in, c_out in [
         ("conv1", 7, 3, 64),
@@ -319,7 +319,7 @@ def test_responses_are_taken_before_the_relu() -> None:
 
 
 def test_response_layers_of_an_imagenet_net_leave_out_the_7x7_and_the_1x1() -> None:
-    net = build(stem="imagenet", depth=50, shortcut="B")
+    net = build(name="imagenet-resnet", depth=50, shortcut="B")
     assert [name for name, _ in response_layers(net)][:2] == ["conv2_x.0.conv2", "conv2_x.1.conv2"]
     assert len(response_layers(net)) == 16
 
@@ -331,12 +331,12 @@ def test_response_layers_of_an_imagenet_net_leave_out_the_7x7_and_the_1x1() -> N
         ({"depth": 2}, "model.depth: 2 is not 6n + 2"),
         ({"depth": -4}, "model.depth: -4 is not 6n + 2"),
         ({"depth": 32, "block": "bottleneck"}, "model.depth: 32 is not 9n + 2"),
-        ({"stem": "imagenet", "depth": 20}, "model.depth: 20 is not one of 18, 34, 50, 101, 152"),
-        ({"stem": "imagenet", "depth": 50, "block": "basic"}, "model.block: 50 layers are bottleneck blocks"),
+        ({"name": "imagenet-resnet", "depth": 20}, "model.depth: 20 is not one of 18, 34, 50, 101, 152"),
+        ({"name": "imagenet-resnet", "depth": 50, "block": "basic"}, "model.block: 50 layers are bottleneck blocks"),
     ],
 )
 def test_what_is_no_net_of_the_paper_is_refused_in_one_line(choices: dict[str, object], message: str) -> None:
     with pytest.raises(UserError) as error:
-        build(**({"stem": "cifar", "depth": 20, "shortcut": "A"} | choices))  # type: ignore[arg-type]
+        build(**({"name": "cifar-resnet", "depth": 20, "shortcut": "A"} | choices))  # type: ignore[arg-type]
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)

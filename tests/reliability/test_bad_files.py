@@ -40,7 +40,7 @@ class Bomb:
 
 
 def net(**changes: Any) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = dict(build(stem="cifar", depth=8, shortcut="A").state_dict())
+    state: dict[str, torch.Tensor] = dict(build(name="cifar-resnet", depth=8, shortcut="A").state_dict())
     return state | changes
 
 
@@ -78,7 +78,7 @@ WEIGHTS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "cut at 99 %": ("w.pt", cut(0.99)),
     "safetensors cut": ("w.safetensors", cut(0.5)),
     "endless header": ("w.safetensors", a_header_of_gigabytes),
-    "another net": ("w.pt", torch_file(dict(build(stem="cifar", depth=14, shortcut="A").state_dict()))),
+    "another net": ("w.pt", torch_file(dict(build(name="cifar-resnet", depth=14, shortcut="A").state_dict()))),
     "a key missing": ("w.pt", torch_file({k: v for k, v in net().items() if k != "fc.bias"})),
     "a key too many": ("w.pt", torch_file(net(extra=torch.ones(1)))),
     "another shape": ("w.pt", torch_file(net(**{"fc.bias": torch.ones(11)}))),
@@ -141,7 +141,7 @@ STATES: dict[str, Callable[[bytes, dict[str, Any]], bytes]] = {
     "plain bomb": lambda content, state: in_bytes(state | {"bomb": Bomb()}),
     "not a state": lambda content, state: signed(in_bytes([1, 2])),
     "a newer form": lambda content, state: signed(in_bytes({"version": 9, "weights": state["net"]})),
-    "another net": changed(net=dict(build(stem="cifar", depth=14, shortcut="A").state_dict())),
+    "another net": changed(net=dict(build(name="cifar-resnet", depth=14, shortcut="A").state_dict())),
     "a tensor missing": lambda content, state: changed(net={k: v for k, v in state["net"].items() if k != "fc.bias"})(
         content, state
     ),
@@ -153,7 +153,7 @@ STATES: dict[str, Callable[[bytes, dict[str, Any]], bytes]] = {
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two states of a run that was broken off, and none of its other files."""
     place = tmp_path_factory.mktemp("stopped")
-    module = build(stem="cifar", depth=8, shortcut="A")
+    module = build(name="cifar-resnet", depth=8, shortcut="A")
     run = resolve("cifar10-resnet-20", "smoke", TINY)
     whole: dict[str, Any] = dict.fromkeys(checkpoint.KEYS) | {"recipe_hash": run.recipe_hash}
     for iteration in (4, 5):

@@ -36,13 +36,13 @@ def draw(seed: int, iterations: Tensor, positions: Tensor, side: int = SIDE) -> 
 def crop_flip(images: Tensor, row: Tensor, column: Tensor, flip: Tensor) -> Tensor:
     """Pad with zeros, crop at (row, column), then mirror where `flip`; [b, c, h, w] and three [b] → [b, c, h, w].
 
-    One gather: an output pixel's place in the padded image is row' · width + column'.
+    One gather: an output pixel's index in the padded image is row' · width + column'.
     """
     b, c, h, w = images.shape
     down, across = torch.arange(h, device=images.device), torch.arange(w, device=images.device)
     rows = down + row[:, None]
     columns = torch.where(flip[:, None], w - 1 - across, across) + column[:, None]
     pad = padding(h)
-    place = (rows[:, :, None] * (w + 2 * pad) + columns[:, None, :]).view(b, 1, h * w)
+    index = (rows[:, :, None] * (w + 2 * pad) + columns[:, None, :]).view(b, 1, h * w)
     padded = F.pad(images, (pad,) * 4).flatten(2)
-    return padded.gather(2, place.expand(b, c, h * w)).view(b, c, h, w)
+    return padded.gather(2, index.expand(b, c, h * w)).view(b, c, h, w)

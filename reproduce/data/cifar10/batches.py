@@ -36,9 +36,9 @@ class Stream(Order):
         j = self.positions(rank, world, device)
         images, labels, offset, divisor = self._resident(device)
         index = self.indices(iterations, j).flatten()
-        moves = augment.draw(self.seed, iterations.to(device)[:, None], j, images.shape[3])
+        drawn = augment.draw(self.seed, iterations.to(device)[:, None], j, images.shape[3])
         x = augment.normalize(images.index_select(0, index), offset, divisor)
-        x = augment.crop_flip(x, *(move.flatten() for move in moves)).contiguous(memory_format=self.layout)
+        x = augment.crop_flip(x, *(part.flatten() for part in drawn)).contiguous(memory_format=self.layout)
         return list(zip(x.split(len(j)), labels[index].split(len(j)), strict=True))
 
     def _resident(self, device: torch.device) -> tuple[Tensor, ...]:

@@ -72,21 +72,9 @@ class Cifar10DataModule(IterationDataModule):
         total = self.train_images.sum(0, dtype=torch.int64)  # exact, whatever the number of threads
         return (total.double() / self.n_train).float()
 
-    # Batches as plain functions
-
-    def train_batch(
-        self, iteration: int, rank: int = 0, world: int = 1, device: torch.device | str | None = None
-    ) -> Batch:
-        """One iteration: x float32 [b, 3, 32, 32] normalised and augmented, y int64 [b], with b = batch_size / world.
-
-        `device`: by default the trainer's, else the CPU. Raises UserError when batch_size is not a multiple of `world`.
-        """
-        return self.train_batches(torch.tensor([iteration]), rank, world, device)[0]
-
     def train_batches(
         self, iterations: Tensor, rank: int = 0, world: int = 1, device: torch.device | str | None = None
     ) -> list[Batch]:
-        """The batches of consecutive iterations [k], made in one go: a list of k pairs as `train_batch` gives them."""
         return self._stream.batches(iterations, rank, world, self._device(device))
 
     # Batches under Lightning's Trainer (with use_distributed_sampler=False)
@@ -101,27 +89,19 @@ class Cifar10DataModule(IterationDataModule):
             i = stop
         return _loader(items)
 
-    def val_dataloader(self) -> list[DataLoader[Tensor]]:
-        """This rank's test images (uint8) and labels, in equally many batches on every rank, so one may be empty.
-
-        Of the test set, and by a second loader of the images held out of the training set where there are any.
-        """
-        splits = ["test", "validation"] if self.validation else ["test"]
-        return [_loader(self._test_share(*self._place(), split, self.test_size)) for split in splits]
-
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Iteration numbers become a list of (iteration, batch); uint8 test images become a normalised test batch."""
         if isinstance(batch, Tensor):
-            return list(zip(batch.tolist(), self.train_batches(batch, *self._place(), device), strict=True))
+            return list(zip(batch.tolist(), self.train_batches(batch, *self._rank(), device), strict=True))
         return self._test_batch(batch, device)
 
     # Parts
 
-    def _test_share(self, rank: int, world: int, split: str, size: int) -> list[Batch]:
+    def _test_share(self, rank: int, world: int, split: str, size: int) -> DataLoader[Batch]:
         images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
         largest = -(-len(labels) // world)
         images, labels = images[rank::world], labels[rank::world]
-        return [(images[i : i + size], labels[i : i + size]) for i in range(0, largest, size)]
+        return _loader([(images[i : i + size], labels[i : i + size]) for i in range(0, largest, size)])
 
     def _test_batch(self, batch: Batch, device: torch.device) -> Batch:
         images, labels = batch

@@ -120,7 +120,7 @@ def _batch(entry: dict[str, Any]) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _timeout(seconds: float) -> Iterator[None]:
-    """urllib waits forever unless told otherwise, and torchvision does not tell it."""
+    """urllib waits forever by default, and torchvision sets no limit."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

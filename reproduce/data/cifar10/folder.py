@@ -3,7 +3,6 @@
 A copy whose images are not all exact lists those that are not in root/not-exact.txt, and its numbers say so.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from reproduce.data.cifar10.images import Images
+from reproduce.utils.console import log
 from reproduce.utils.errors import UserError
 
 SIZE = 32
+LAYOUT = "data.root needs train/<class>/* and test/<class>/*"
 ANNOUNCE = 5000  # images from which on a line on stderr says what takes so long
 
 
@@ -54,12 +55,10 @@ def _exact(root: Path) -> str:
 
 def _classes(folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise UserError(
-            f"{folder}: no such folder; data.root needs train/<class>/* and test/<class>/* (data.source=folder)"
-        )
+        raise UserError(f"{folder}: no such folder; {LAYOUT} (data.source=folder)")
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
-        raise UserError(f"{folder}: no class folders; data.root needs train/<class>/* and test/<class>/*")
+        raise UserError(f"{folder}: no class folders; {LAYOUT}")
     return classes
 
 
@@ -69,7 +68,7 @@ def _read(folder: Path, classes: list[str]) -> tuple[Tensor, Tensor, set[str]]:
     labels = torch.tensor([label for label, names in enumerate(files) for _ in names])
     paths = [path for names in files for path in names]
     if len(paths) >= ANNOUNCE:
-        print(f"{folder}: reading {len(paths):,} images", file=sys.stderr)
+        log(f"{folder}: reading {len(paths):,} images")
     images = np.empty((len(paths), SIZE, SIZE, 3), dtype=np.uint8)
     # One thread: such small images cost more of Python than of libjpeg, and two threads were measured to be slower.
     formats = {_decode(path, image) for path, image in zip(paths, images, strict=True)}
@@ -79,9 +78,7 @@ def _read(folder: Path, classes: list[str]) -> tuple[Tensor, Tensor, set[str]]:
 def _files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     if not files:
-        raise UserError(
-            f"{folder}: the class is empty; put its images there or remove the folder from train/ and test/"
-        )
+        raise UserError(f"{folder}: the class is empty; put its images there, or remove it from train/ and test/")
     for path in files:
         if not path.is_file():  # a pipe would be waited for
             raise UserError(f"{path}: no file (a folder, a pipe, a broken link); repair or remove it")

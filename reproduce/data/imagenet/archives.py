@@ -5,21 +5,18 @@ to files of ours. So no link, absolute path or `..` can reach outside the folder
 """
 
 import hashlib
+import io
 import re
 import shutil
-import struct
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from reproduce.data.imagenet.image_folder import OFFICIAL_CLASSES, OFFICIAL_SIZES
 from reproduce.utils.console import progress
 from reproduce.utils.errors import UserError
+from reproduce.utils.files import free_bytes
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 MD5 = {  # as published with the archives
@@ -67,17 +64,17 @@ def extract_val(archive: Path, root: Path, wnids: dict[str, str]) -> None:
     """A tar of images → val/<wnid>/*, by file name → wnid."""
     with progress("validation images", OFFICIAL_SIZES[1]) as advance, _whole(root / "val") as folder:
 
-        def place(name: str) -> Path:
+        def class_folder(name: str) -> Path:
             if name not in wnids:
                 raise UserError(f"{archive}: {name}: no label for it in the list or development kit")
             return folder / wnids[name]
 
         with _opened(archive) as tar:
-            _write(tar, str(archive), place, advance)
+            _write(tar, str(archive), class_folder, advance)
 
 
-def _write(tar: tarfile.TarFile, source: str, place: Callable[[str], Path], advance: Callable[[int], None]) -> None:
-    """Each file of the tar into the folder that `place` gives for its name."""
+def _write(tar: tarfile.TarFile, source: str, folder_of: Callable[[str], Path], advance: Callable[[int], None]) -> None:
+    """Each file of the tar into the folder that `folder_of` gives for its name."""
     for member in tar:
         name = member.name.removeprefix("./")
         content = tar.extractfile(member) if member.isreg() else None
@@ -85,7 +82,7 @@ def _write(tar: tarfile.TarFile, source: str, place: Callable[[str], Path], adva
             continue
         if content is None or name != Path(name).name or name.startswith(".") or "\\" in name:
             raise UserError(f"{source}: {member.name!r} is not a plain file; get the archive again")
-        folder = place(name)
+        folder = folder_of(name)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / name).open("wb") as file:
             shutil.copyfileobj(content, file, BLOCK)
@@ -127,9 +124,7 @@ def check_space(root: Path, tars: Path) -> None:
     extracted = len(list((root / "train").glob("n*"))) if (root / "train").is_dir() else 0
     needed = (tars / TRAIN).stat().st_size * max(0, OFFICIAL_CLASSES - extracted) // OFFICIAL_CLASSES
     needed += 0 if (root / "val").is_dir() else (tars / VAL).stat().st_size
-    place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.is_dir())
-    free = shutil.disk_usage(place).free
-    if needed > free:
+    if needed > (free := free_bytes(root)):
         raise UserError(f"{root}: {needed / 1e9:.0f} GB are needed there and {free / 1e9:.0f} GB are free")
 
 
@@ -182,67 +177,12 @@ def _member(tar: tarfile.TarFile, archive: Path, name: str) -> bytes:
     return content.read()
 
 
-HEADER = 128
-
-
-MATRIX, COMPRESSED = 14, 15
-
-
-NUMBERS = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8", 12: "<i8", 13: "<u8"}
-
-
-TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16-le", 16: "utf-8", 17: "utf-16-le"}
-
-
-CELL, STRUCT, OBJECT, CHAR = 1, 2, 3, 4  # kinds of arrays; the others are numbers
-
-
 def class_numbers(content: bytes) -> dict[int, str]:
     """ILSVRC2012_ID → WNID of all synsets in meta.mat. Raises ValueError for anything else."""
+    from scipy.io import loadmat  # for this file alone
+
     try:
-        found = dict(item for element in _elements(content[HEADER:]) for item in _variables(*element))
-        return {int(entry["ILSVRC2012_ID"][0]): entry["WNID"] for entry in found["synsets"]}
-    except (KeyError, IndexError, TypeError, ValueError, struct.error, zlib.error) as error:
+        synsets = loadmat(io.BytesIO(content), squeeze_me=True, variable_names=["synsets"])["synsets"]
+        return {int(entry["ILSVRC2012_ID"]): str(entry["WNID"]) for entry in synsets}
+    except Exception as error:  # a damaged file makes the reader raise nearly anything
         raise ValueError(f"not the meta.mat of ILSVRC-2012 ({type(error).__name__}: {error})") from error
-
-
-def _variables(kind: int, content: bytes) -> Iterator[tuple[str, Any]]:
-    if kind == COMPRESSED:
-        for element in _elements(zlib.decompress(content)):
-            yield from _variables(*element)
-    elif kind == MATRIX:
-        yield _array(content)
-
-
-def _elements(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, bytes) one after the other. Up to four bytes may stand in the tag; compressed ones are not padded."""
-    at = 0
-    while at + 8 <= len(content):
-        kind, size = struct.unpack_from("<II", content, at)
-        if kind >> 16:
-            yield kind & 0xFFFF, content[at + 4 : at + 4 + (kind >> 16)]
-            at += 8
-        else:
-            yield kind, content[at + 8 : at + 8 + size]
-            at += 8 + (size if kind == COMPRESSED else -(-size // 8) * 8)
-
-
-def _array(content: bytes) -> tuple[str, Any]:
-    """Name and value of an array: text, a flat array of numbers, or a list of what is in its cells or of structures."""
-    (_, flags), (_, _), (_, name), *parts = list(_elements(content)) or [(0, b"\0"), (0, b""), (0, b"")]
-    kind = flags[0]
-    if kind == STRUCT:
-        return name.decode(), _structures(parts)
-    if kind in (CELL, OBJECT):
-        return name.decode(), [_array(part)[1] for _, part in parts]
-    (form, data), *_ = parts or [(2, b"")]
-    return name.decode(), data.decode(TEXTS[form]) if kind == CHAR else np.frombuffer(data, NUMBERS[form])
-
-
-def _structures(parts: list[tuple[int, bytes]]) -> list[dict[str, Any]]:
-    """The width of a field's name, all names, then every field of one structure after the other."""
-    width = struct.unpack("<i", parts[0][1])[0]
-    text = parts[1][1]
-    names = [text[i : i + width].split(b"\0")[0].decode() for i in range(0, len(text), width)]
-    values = [_array(part)[1] for _, part in parts[2:]]
-    return [dict(zip(names, values[i : i + len(names)], strict=True)) for i in range(0, len(values), len(names))]

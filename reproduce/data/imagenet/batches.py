@@ -25,14 +25,14 @@ from reproduce.data.imagenet.transforms import (
 from reproduce.data.sampling import Order
 
 CPU = torch.device("cpu")
-Share = tuple[Any, Tensor, Tensor, int]  # x (uint8 [b, 3, crop, crop], or Cuts), labels, colour noise, iteration
+Share = tuple[Any, Tensor, Tensor, int]  # x (uint8 [b, 3, crop, crop], or CropRegions), labels, colour noise, iteration
 
 
 @dataclass(frozen=True)
 class TrainingShare:
     """iteration → the share of process `rank`: x uint8 [b, 3, crop, crop], y int64 [b], colour noise float32 [b, 3].
 
-    With `cut`, x is what the crops cover (Cuts), to be resized and mirrored on the device; `pin`ned for a GPU.
+    With `cut`, x is what the crops cover (CropRegions), to be resized and mirrored on the device; `pin`ned for a GPU.
     """
 
     read: Reader
@@ -50,25 +50,25 @@ class TrainingShare:
     def __call__(self, iteration: int) -> Share:
         j = self.order.positions(self.rank, self.world, CPU)
         index = self.order.indices(torch.tensor([iteration]), j)[0]
-        moves = draw(self.order.seed, iteration, j, self.shorter_side, self.colour_noise)
-        x = self._cuts(index, moves) if self.cut else self._crops(index, moves)
-        return x, self.labels[index], moves.colour, iteration
+        params = draw(self.order.seed, iteration, j, self.shorter_side, self.colour_noise)
+        x = self._regions(index, params) if self.cut else self._crops(index, params)
+        return x, self.labels[index], params.colour, iteration
 
-    def _crops(self, index: Tensor, moves: CropParams) -> Tensor:
+    def _crops(self, index: Tensor, params: CropParams) -> Tensor:
         x = torch.empty(len(index), 3, self.crop, self.crop, dtype=torch.uint8, memory_format=self.layout)
-        for k, (i, side, down, across) in enumerate(self._drawn(index, moves)):
+        for k, (i, side, down, across) in enumerate(self._drawn(index, params)):
             view = training_crop(self._image(i, side, down), side, down, across, self.crop)
-            x[k] = view.flip(2) if moves.flip[k] else view
+            x[k] = view.flip(2) if params.flip[k] else view
         return x
 
-    def _cuts(self, index: Tensor, moves: CropParams) -> CropRegions:
-        drawn = self._drawn(index, moves)
+    def _regions(self, index: Tensor, params: CropParams) -> CropRegions:
+        drawn = self._drawn(index, params)
         regions = [region(self._image(i, side, down), side, down, across, self.crop) for i, side, down, across in drawn]
-        return pack(regions, moves.flip, self.pin)
+        return pack(regions, params.flip, self.pin)
 
-    def _drawn(self, index: Tensor, moves: CropParams) -> Iterator[tuple[int, int, int, int]]:
-        """Image, shorter side and place of each crop."""
-        parts = (index, moves.side, moves.down, moves.across)
+    def _drawn(self, index: Tensor, params: CropParams) -> Iterator[tuple[int, int, int, int]]:
+        """Image, shorter side, and the hashes that place each crop."""
+        parts = (index, params.side, params.down, params.across)
         return zip(*(part.tolist() for part in parts), strict=True)
 
     def _image(self, i: int, side: int, down: int) -> Tensor:
@@ -90,21 +90,11 @@ class CentreCrops:
         return x, self.files.labels[index]
 
 
-@dataclass(frozen=True)
-class CropSums:
+def sum_of_crops(crops: CentreCrops, index: Tensor) -> Tensor:
     """indices [n] → the sum of their centre crops, int64 [3, crop, crop]."""
-
-    crops: CentreCrops
-
-    def __call__(self, index: Tensor) -> Tensor:
-        return self.crops(index)[0].sum(0, dtype=torch.int64)
+    return crops(index)[0].sum(0, dtype=torch.int64)
 
 
-@dataclass(frozen=True)
-class WholeImage:
-    """index → the image as in its file, uint8 [3, H, W], and its label."""
-
-    files: Files
-
-    def __call__(self, index: int) -> tuple[Tensor, int]:
-        return read_image(self.files.path(index)), int(self.files.labels[index])
+def whole_image(files: Files, index: int) -> tuple[Tensor, int]:
+    """The image as in its file, uint8 [3, H, W], and its label."""
+    return read_image(files.path(index)), int(files.labels[index])

@@ -1,8 +1,9 @@
 """Is an ImageNet folder complete, and can every image of it be decoded? What is missing, and how to get it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,33 +29,22 @@ CHUNK = 64  # images per item of work
 PREPARE = "then `make imagenet-prepare DATA=this-folder TARS=folder-of-the-archives` (it continues what was begun)"
 
 
-@dataclass(frozen=True)
-class Undecodable:
-    """indices → a line for each image that cannot be read, naming it."""
-
-    files: Files
-
-    def __call__(self, index: Tensor) -> list[str]:
-        return [line for i in index.tolist() if (line := self._trouble(i))]
-
-    def _trouble(self, index: int) -> str:
+def undecodable(item: tuple[Files, Tensor]) -> list[str]:
+    """A line for each image of some indices that cannot be read, naming it."""
+    files, index = item
+    found = []
+    for i in index.tolist():
         try:
-            read_image(self.files.path(index))
+            read_image(files.path(i))
         except UserError as error:
-            return str(error)
-        return ""
+            found.append(str(error))
+    return found
 
 
-@dataclass(frozen=True)
-class Unusable:
-    """number of a shard → a line if it cannot be used, naming it; nothing else. `read`: its pixels are read, too."""
-
-    shards: Shards
-    read: bool
-
-    def __call__(self, number: int) -> list[str]:
-        state = self.shards.full_state(number) if self.read else self.shards.state(number)
-        return [] if state == "whole" else [f"{self.shards.path(number)}: {TROUBLE[state]}"]
+def unusable(shards: Shards, read: bool, number: int) -> list[str]:
+    """A line if a shard cannot be used, naming it; nothing else. `read`: its pixels are read, too."""
+    state = shards.full_state(number) if read else shards.state(number)
+    return [] if state == "whole" else [f"{shards.path(number)}: {TROUBLE[state]}"]
 
 
 def check(
@@ -76,9 +66,15 @@ def check(
         show(f"To get what is missing: {GET}; {PREPARE}")
         return 1
     report(tree, show)
-    failed = undecodable(tree, workers, show) if decode else []
+    failed: list[str] = []
+    if decode:
+        items = [(files, index) for files in (tree.train, tree.test) for index in torch.arange(len(files)).split(CHUNK)]
+        counts = [len(index) for _, index in items]
+        failed += look(WorkerDataset(undecodable, items), counts, "images decoded", workers, show)
     if predecoded:
-        failed += unusable(shards_of(tree.classes, tree.train, *predecoded), decode, workers, show)
+        shards = shards_of(tree.classes, tree.train, *predecoded)
+        states = WorkerDataset(partial(unusable, shards, decode), range(len(shards)))
+        failed += look(states, [1] * len(shards), f"shards {'read' if decode else 'looked at'}", workers, show)
     return int(bool(failed))
 
 
@@ -103,30 +99,15 @@ def report(tree: Tree, show: Callable[[str], None]) -> None:
     show(f"To get the whole: {GET}; {PREPARE}")
 
 
-def undecodable(tree: Tree, workers: int, show: Callable[[str], None]) -> list[str]:
-    """Decode every image; show and return a line for each that fails."""
+def look(
+    items: WorkerDataset[Any], counts: Sequence[int], what: str, workers: int, show: Callable[[str], None]
+) -> list[str]:
+    """Look at all items, of `counts` files each; show and return a line for each file that fails."""
     failed: list[str] = []
-    total = len(tree.train) + len(tree.test)
-    with progress("decoded", total) as advance:
-        for files in (tree.train, tree.test):
-            chunks = torch.arange(len(files)).split(CHUNK)
-            for chunk, lines in zip(chunks, loader(WorkerDataset(Undecodable(files), chunks), workers), strict=True):
-                failed += lines
-                advance(len(chunk))
-    return shown(failed, f"{total:,} images decoded", show)
-
-
-def unusable(shards: Shards, read: bool, workers: int, show: Callable[[str], None]) -> list[str]:
-    """Look at every shard, with `read` at every pixel; show and return a line for each that cannot be used."""
-    failed: list[str] = []
-    with progress("shards", len(shards)) as advance:
-        for lines in loader(WorkerDataset(Unusable(shards, read), range(len(shards))), workers):
+    with progress(what, sum(counts)) as advance:
+        for lines, count in zip(loader(items, workers), counts, strict=True):
             failed += lines
-            advance(1)
-    return shown(failed, f"{len(shards):,} shards {'read' if read else 'looked at'}", show)
-
-
-def shown(failed: list[str], what: str, show: Callable[[str], None]) -> list[str]:
-    for line in (*failed, f"{what}, {len(failed):,} failed"):
+            advance(count)
+    for line in (*failed, f"{sum(counts):,} {what}, {len(failed):,} failed"):
         show(line)
     return failed

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from reproduce.data.cifar10.batches import Batch
 from reproduce.data.datamodule import IterationDataModule
-from reproduce.data.imagenet.batches import CPU, CentreCrops, Share, TrainingShare, WholeImage
+from reproduce.data.imagenet.batches import CentreCrops, Share, TrainingShare, whole_image
 from reproduce.data.imagenet.image_folder import Tree, read_official, read_tree
 from reproduce.data.imagenet.normalize import Normaliser, training_mean
 from reproduce.data.imagenet.resize_on_device import CropRegions, resample
@@ -20,7 +20,6 @@ from reproduce.data.imagenet.shards import training_reader
 from reproduce.data.sampling import Order
 from reproduce.data.synthetic.imagenet import write_shapes
 from reproduce.data.workers import WorkerDataset, loader, reraise, reraise_each, threaded
-from reproduce.utils.errors import UserError
 
 DESCRIPTIONS = {"official": "ImageNet-2012, official", "synthetic": "embedded ImageNet-shaped images"}
 CACHE = Path("runs/cache")
@@ -39,7 +38,7 @@ class ImageNetDataModule(IterationDataModule):
         colour_noise: standard deviation of AlexNet's three draws per image; 0: none.
         workers: processes that decode, beside this one; 0: this one decodes.
         cache: where the mean image and the embedded set are kept.
-        predecoded: training images are read from shards (shards.py) of this shorter side at most; 0: from their files.
+        predecoded: training images are read from shards (shards.py) of this shorter side at most; None: from files.
             Test images and the mean image's come from files all the same.
         shards: where those lie; by default `shards-<side>` beside train/.
         resize_on_device: of pre-decoded images, workers only cut out what a crop covers; it is resized where training
@@ -58,17 +57,13 @@ class ImageNetDataModule(IterationDataModule):
         colour_noise: float = 0.1,
         workers: int = 0,
         cache: Path = CACHE,
-        predecoded: int = 0,
-        shards: Path | None = None,
+        predecoded: int | None = None,
+        shards: str | Path | None = None,
         resize_on_device: bool = False,
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        if not crop <= shorter_side[0] <= shorter_side[1]:
-            raise UserError(f"data.shorter_side: {shorter_side} must rise and hold a crop of {crop} (data.crop)")
-        if test_side < crop:
-            raise UserError(f"data.test_side: {test_side} is too small for a crop of {crop} (data.crop)")
-        self.shorter_side, self.crop, self.test_side = (shorter_side[0], shorter_side[1]), crop, test_side
+        self.shorter_side, self.crop, self.test_side = shorter_side, crop, test_side
         self.colour_noise, self.workers, self.cache = colour_noise, workers, cache
         self.predecoded, self.shards, self.cut = predecoded, shards, bool(predecoded) and resize_on_device
 
@@ -117,23 +112,11 @@ class ImageNetDataModule(IterationDataModule):
         """x [b, 3, h, w], uint8 or float of 0-255, as the net takes it: float32 on `device`."""
         return self._normaliser(x, self._device(device))
 
-    # Batches as plain functions
-
-    def train_batch(
-        self, iteration: int, rank: int = 0, world: int = 1, device: torch.device | str | None = None
-    ) -> Batch:
-        """One iteration: x float32 [b, 3, crop, crop] normalised and augmented, y int64 [b], b = batch_size / world.
-
-        `device`: by default the trainer's, else the CPU. Raises UserError when batch_size is not a multiple of `world`,
-        and for an unreadable image.
-        """
-        return self._finish(self.share(rank, world)(iteration), self._device(device))
-
     def train_batches(
         self, iterations: Tensor, rank: int = 0, world: int = 1, device: torch.device | str | None = None
     ) -> list[Batch]:
-        """The batches of iterations [k]: a list of k pairs as `train_batch` gives them."""
-        return [self.train_batch(i, rank, world, device) for i in iterations.tolist()]
+        share = self.share(rank, world)
+        return [self._finish(share(i), self._device(device)) for i in iterations.tolist()]
 
     def test_images(
         self, rank: int = 0, world: int = 1, indices: Sequence[int] | Tensor | None = None
@@ -144,26 +127,17 @@ class ImageNetDataModule(IterationDataModule):
         """
         files = self.files["test"]
         chosen = range(rank, len(files), world) if indices is None else [int(i) for i in indices]
-        yield from reraise_each(loader(WorkerDataset(WholeImage(files), chosen), self.workers))
+        yield from reraise_each(loader(WorkerDataset(partial(whole_image, files), chosen), self.workers))
 
     # Batches under Lightning's Trainer (with use_distributed_sampler=False)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This process's shares from `start_iteration` to the next multiple of `test_every`, or to `iterations`."""
-        rank, world = self._place()
-        self._order.positions(rank, world, CPU)  # a batch that cannot be divided shows here, on every process
+        rank, world = self._rank()
         on_gpu = self._device(None).type == "cuda"
         if self.cut:
             return threaded(WorkerDataset(replace(self.share(rank, world), pin=on_gpu), self._coming()), self.workers)
         return loader(WorkerDataset(self.share(rank, world), self._coming()), self.workers, on_gpu)
-
-    def val_dataloader(self) -> list[DataLoader[Any]]:
-        """This rank's centre crops (uint8) and labels, in equally many batches on every rank, so one may be empty.
-
-        Of the test images, and by a second loader of those held out of the training set where there are any.
-        """
-        splits = [split for split in ("test", "validation") if len(self.files[split])]
-        return [self._test_share(*self._place(), split, self.test_size) for split in splits]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """A share becomes a list of one (iteration, batch), crops become a test batch. Raises a worker's UserError."""

@@ -63,13 +63,13 @@ def decode(data: bytes, rows: Rows | None = None) -> Tensor:
             if simplejpeg and data.rfind(END, frame.scan) >= 0:  # simplejpeg would paint what is cut off grey
                 return _by_simplejpeg(data, frame, rows)
             return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
-        except (RuntimeError, ValueError):  # as a rule cut short; PIL says what it is in words
+        except (RuntimeError, ValueError):  # as a rule cut short; PIL gives the reason
             pass
     return _by_pil(data)
 
 
 def _by_simplejpeg(data: bytes, frame: "Frame", rows: Rows | None) -> Tensor:
-    """The first rows alone where that is enough: the frame header is told of a lower image, and decoding ends there.
+    """The first rows alone where that is enough: the frame header is changed to a lower image, and decoding ends there.
 
     About half of the time goes into undoing the entropy coding, which can only be done from the top.
     """

@@ -172,9 +172,8 @@ def read_classes(folder: Path) -> tuple[list[str], Files]:
         listed = list(pool.map(list_images, [folder / name for name in classes]))
     empty = [name for name, found in zip(classes, listed, strict=True) if not found]
     if empty:
-        raise UserError(
-            f"{folder / empty[0]}: the class is empty; put its images there or remove the folder from both sets; {HELP}"
-        )
+        cure = f"put its images there or remove the folder from both sets; {HELP}"
+        raise UserError(f"{folder / empty[0]}: the class is empty; {cure}")
     labels = np.repeat(np.arange(len(classes)), [len(found) for found in listed])
     files = [(f"{name}/{image}", size) for name, found in zip(classes, listed, strict=True) for image, size in found]
     return classes, _files(folder, files, labels)
@@ -204,17 +203,16 @@ def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
 
 
 def _read_flat(root: Path, classes: list[str]) -> Files:
-    place = {name: label for label, name in enumerate(classes)}
+    labels = {name: label for label, name in enumerate(classes)}
     wnids, images = dict(read_labels(root / LABELS)), list_images(root / "val")
-    lacking = [name for name, _ in images if wnids.get(name) not in place]
+    lacking = [name for name, _ in images if wnids.get(name) not in labels]
     if lacking:
-        raise UserError(
-            f"{root / LABELS}: no label among the classes of train/ for {lacking[0]} ({len(lacking)} images)"
-        )
+        without = f"{lacking[0]} ({len(lacking)} images)"
+        raise UserError(f"{root / LABELS}: no label among the classes of train/ for {without}")
     if not images:
         raise UserError(f"{root / 'val'}: no images; {LAYOUT}; {HELP}")
-    images.sort(key=lambda image: (place[wnids[image[0]]], image[0]))
-    return _files(root / "val", images, np.array([place[wnids[name]] for name, _ in images]))
+    images.sort(key=lambda image: (labels[wnids[image[0]]], image[0]))
+    return _files(root / "val", images, np.array([labels[wnids[name]] for name, _ in images]))
 
 
 def read_labels(path: Path) -> Iterator[tuple[str, str]]:

@@ -1,22 +1,23 @@
 """The per-pixel mean of ImageNet's training set (Sec. 3.4): computed once on process 0, kept in a file, sent to all."""
 
 import hashlib
-import os
-import sys
-import tempfile
+import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from reproduce.data.imagenet.batches import CentreCrops, CropSums
+from reproduce.data.imagenet.batches import CentreCrops, sum_of_crops
 from reproduce.data.imagenet.image_folder import LISTERS, Files
 from reproduce.data.sampling import epoch_order
 from reproduce.data.workers import WorkerDataset, loader, reraise_each
+from reproduce.utils.console import log
 from reproduce.utils.distributed import of_first_process
+from reproduce.utils.files import write_bytes
 
 SAMPLE = 10_000  # images: the standard error of a pixel's mean is then below one grey level (its deviation is about 70)
 SAMPLE_KEY = 0x3EA4  # key of the choice, the same for every seed
@@ -38,8 +39,10 @@ def training_mean(crops: CentreCrops, fingerprint: str, *, workers: int, cache: 
         kept = _read(path, (3, crop, crop))
         if kept is None:
             kept = _compute(crops, workers)
+            content = io.BytesIO()
+            np.save(content, kept)
             with suppress(OSError):  # a cache that cannot be written costs time, not correctness
-                _write(path, kept)
+                write_bytes(path, content.getvalue())
         return kept
 
     return torch.from_numpy(of_first_process(make, device))
@@ -66,8 +69,8 @@ def _changed(files: Files) -> str:
 def _compute(crops: CentreCrops, workers: int) -> np.ndarray:
     chosen = _chosen(crops.files)
     if len(chosen) >= ANNOUNCE:
-        print(f"{crops.files.folder}: the mean of {len(chosen):,} images, once ...", file=sys.stderr, flush=True)
-    sums = reraise_each(loader(WorkerDataset(CropSums(crops), chosen.split(CHUNK)), workers))
+        log(f"{crops.files.folder}: the mean of {len(chosen):,} images, once ...")
+    sums = reraise_each(loader(WorkerDataset(partial(sum_of_crops, crops), chosen.split(CHUNK)), workers))
     total = sum(sums, torch.zeros(3, crops.crop, crops.crop, dtype=torch.int64))  # of integers: exact in any order
     return (total.double() / len(chosen)).float().numpy()
 
@@ -78,14 +81,6 @@ def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     except (OSError, ValueError, EOFError):  # not there, or damaged: computed anew
         return None
     return kept if kept.shape == shape and kept.dtype == np.float32 else None
-
-
-def _write(path: Path, mean: np.ndarray) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".mean-", delete=False) as file:
-        np.save(file, mean)
-    os.replace(file.name, path)  # noqa: PTH105 - a name, not a Path
 
 
 class Normaliser:

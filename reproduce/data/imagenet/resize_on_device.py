@@ -26,7 +26,7 @@ class CropRegions(NamedTuple):
 
 
 def pack(regions: Sequence[tuple[Tensor, float]], flip: Tensor, pin: bool = False) -> CropRegions:
-    """Regions [3, h, w] with their scales, as `views.region` gives them, copied once; `pin`: to where a GPU can read.
+    """Regions [3, h, w] with their scales, as `transforms.region` gives them, copied once; `pin`: where a GPU reads.
 
     Numpy copies without Python's lock and in the thread that asks; of its memory, unlike torch's, the system maps two
     megabytes at a time, without which half of the time would go into that.
@@ -42,12 +42,12 @@ def pack(regions: Sequence[tuple[Tensor, float]], flip: Tensor, pin: bool = Fals
     return CropRegions(pixels, sizes, torch.tensor([scale for _, scale in regions], dtype=torch.float64), flip)
 
 
-def resample(cuts: CropRegions, crop: int, device: torch.device) -> Tensor:
+def resample(regions: CropRegions, crop: int, device: torch.device) -> Tensor:
     """uint8 [b, 3, crop, crop] on `device`, resized and mirrored."""
-    pixels, begins = cuts.pixels.to(device, non_blocking=True), (3 * cuts.sizes.prod(1)).cumsum(0).roll(1)
+    pixels, begins = regions.pixels.to(device, non_blocking=True), (3 * regions.sizes.prod(1)).cumsum(0).roll(1)
     begins[:1] = 0
     chunks = [slice(i, i + CHUNK) for i in range(0, len(begins), CHUNK)]
-    parts = [_resample(pixels, crop, begins[c], cuts.sizes[c], cuts.scale[c], cuts.flip[c]) for c in chunks]
+    parts = [_resample(pixels, crop, begins[c], regions.sizes[c], regions.scale[c], regions.flip[c]) for c in chunks]
     return torch.cat(parts)
 
 
@@ -55,9 +55,9 @@ def _resample(pixels: Tensor, crop: int, begins: Tensor, sizes: Tensor, scale: T
     device, (height, width) = pixels.device, sizes.amax(0).tolist()
     begins, sizes, scale, flip = (part.to(device, non_blocking=True) for part in (begins, sizes, scale, flip))
     row, column = torch.arange(height, device=device)[:, None], torch.arange(3 * width, device=device)
-    place = begins[:, None, None] + 3 * sizes[:, 1, None, None] * row + column  # beyond a cut's edge: weighed with 0
+    index = begins[:, None, None] + 3 * sizes[:, 1, None, None] * row + column  # beyond an edge: weight 0
     dtype = DTYPES.get(device.type, torch.float)
-    x = pixels[place.clamp_(max=len(pixels) - 1)].view(-1, height, width, 3).to(dtype)
+    x = pixels[index.clamp_(max=len(pixels) - 1)].view(-1, height, width, 3).to(dtype)
     down, across = (_weights(sizes[:, axis], scale, n, crop) for axis, n in ((0, height), (1, width)))
     across = torch.where(flip[:, None, None], across.flip(1), across)
     resized = torch.einsum("biy,byxc,bjx->bcij", down.to(dtype), x, across.to(dtype))

@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -114,48 +114,37 @@ def crc32(pixels: Tensor) -> int:
     return zlib.crc32(pixels.numpy().data)
 
 
-def shards_of(classes: list[str], train: Files, side: int, folder: Path | None) -> Shards:
+def shards_of(classes: list[str], train: Files, side: int, folder: str | Path | None) -> Shards:
     """The shards of a listing of train/, whole and in its order; by default in `shards-<side>` beside train/."""
     listing = Tree(classes, train, train.take(torch.empty(0, dtype=torch.int64)))
-    folder = folder.expanduser() if folder else train.folder.parent / f"shards-{side}"
+    folder = Path(folder).expanduser() if folder else train.folder.parent / f"shards-{side}"
     return Shards(folder, side, listing.fingerprint(), len(train))
 
 
-@dataclass(frozen=True)
-class FromFiles:
+def from_files(files: Files, index: int, rows: Rows) -> Tensor:
     """A Reader that decodes image files."""
-
-    files: Files
-
-    def __call__(self, index: int, rows: Rows) -> Tensor:
-        return read_image(self.files.path(index), rows)
+    return read_image(files.path(index), rows)
 
 
-@dataclass(frozen=True)
-class FromShards:
-    """A Reader of pre-decoded images: `place` [n] is where each of them stands in the listing."""
-
-    shards: Shards
-    place: np.ndarray
-
-    def __call__(self, index: int, rows: Rows) -> Tensor:
-        return self.shards.image(int(self.place[index]))
+def from_shards(shards: Shards, listed: np.ndarray, index: int, rows: Rows) -> Tensor:
+    """A Reader of pre-decoded images: `listed` [n] is the position of each of them in the listing."""
+    return shards.image(int(listed[index]))
 
 
-def training_reader(files: Files, whole: Tree, side: int, folder: Path | None, check: bool) -> Reader:
+def training_reader(files: Files, whole: Tree, side: int | None, folder: str | Path | None, check: bool) -> Reader:
     """How training images are read: from their files, or with a `side` from the shards of the whole listing.
 
     Raises UserError where the shards are to be checked and one cannot be used.
     """
     if not (side and len(files)):
-        return FromFiles(files)
+        return partial(from_files, files)
     shards = shards_of(whole.classes, whole.train, side, folder)
     if check:
         shards.check()
-    return FromShards(shards, place_in(whole.train, files))
+    return partial(from_shards, shards, positions_in(whole.train, files))
 
 
-def place_in(listing: Files, files: Files) -> np.ndarray:
-    """Where each of the files stands in a listing that holds them all: int64 [n]."""
+def positions_in(listing: Files, files: Files) -> np.ndarray:
+    """The position of each of the files in a listing that holds them all: int64 [n]."""
     order = np.argsort(listing.names)
     return order[np.searchsorted(listing.names, files.names, sorter=order)]

@@ -23,7 +23,7 @@ EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836
 
 @dataclass(frozen=True)
 class CropParams:
-    """What is drawn for each image of a batch [b]: shorter side in pixels, 32-bit hashes of the crop's place, mirrored
+    """What is drawn for each image of a batch [b]: shorter side in pixels, 32-bit hashes of the crop's corner, mirrored
     or not, and the colour added to all its pixels [b, 3] in steps of 0-255."""
 
     side: Tensor
@@ -84,9 +84,9 @@ def _covered(shorter: int, side: int, crop: int) -> tuple[int, float]:
     return length, scale
 
 
-def _span(n: int, length: int, place: int) -> tuple[int, int]:
-    """Begin and end, in n pixels, of `length` of them, at a place chosen by a 32-bit hash."""
-    start = place * (n - length + 1) >> 32
+def _span(n: int, length: int, hash: int) -> tuple[int, int]:
+    """Begin and end, in n pixels, of `length` of them, chosen by a 32-bit hash."""
+    start = hash * (n - length + 1) >> 32
     return start, start + length
 
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ from reproduce.data.imagenet.shards import TROUBLE, Shards, crc32, shards_of
 from reproduce.data.imagenet.transforms import resize_shorter
 from reproduce.data.sampling import epoch_order
 from reproduce.data.workers import WorkerDataset, loader, reraise_each
-from reproduce.utils.console import progress
+from reproduce.utils.console import log, progress
 from reproduce.utils.errors import UserError
+from reproduce.utils.files import free_bytes
 
 SAMPLE, SAMPLE_KEY = 500, 0x51DE  # images decoded to estimate how large all will be, and the key of their choice
 MARGIN = 1.05  # a mean of 500 images is off by some percent
@@ -59,19 +59,13 @@ def _to_be_written(shards: Shards) -> list[int]:
 def _check_space(files: Files, shards: Shards, missing: list[int]) -> None:
     """Raises UserError when what is still to be written is larger than the free space."""
     chosen = epoch_order(SAMPLE_KEY, 0, len(files))[:SAMPLE].tolist() if missing else []
-    sizes = [stored(read_image(files.path(i)), shards.side).numel() for i in chosen]
-    needed = MARGIN * sum(sizes) / max(len(sizes), 1) * sum(len(shards.rows(number)) for number in missing)
-    place = next(path for path in (shards.folder.absolute(), *shards.folder.absolute().parents) if path.is_dir())
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise UserError(
-            f"{shards.folder}: {needed / 1e9:.1f} GB are needed there and {free / 1e9:.1f} GB are free; "
-            "name a larger disk (SHARDS=...) or a smaller SIDE"
-        )
+    sample = [stored(read_image(files.path(i)), shards.side).numel() for i in chosen]
+    needed = MARGIN * sum(sample) / max(len(sample), 1) * sum(len(shards.rows(number)) for number in missing)
+    if needed > (free := free_bytes(shards.folder)):
+        sizes = f"{needed / 1e9:.1f} GB are needed there and {free / 1e9:.1f} GB are free"
+        raise UserError(f"{shards.folder}: {sizes}; name a larger disk (SHARDS=...) or a smaller SIDE")
     if missing:
-        print(
-            f"{shards.folder}: about {needed / 1e9:.1f} GB in {len(missing):,} shards ...", file=sys.stderr, flush=True
-        )
+        log(f"{shards.folder}: about {needed / 1e9:.1f} GB in {len(missing):,} shards ...")
 
 
 def stored(image: Tensor, side: int) -> Tensor:

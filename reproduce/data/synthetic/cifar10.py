@@ -1,6 +1,6 @@
 """The `synthetic` source: ten classes of drawn 32x32 shapes, embedded as a program: a demonstration needs no download.
 
-A class is a form; place, size, rotation, both colours, the background's gradient, a bar across the image and noise are
+A class is a form; centre, size, rotation, both colours, the background's gradient, a bar across the image and noise are
 drawn at random for each image and tell nothing of the class. Only keyed hashes and sums, products, quotients, square
 roots and comparisons are used, which IEEE 754 rounds the same everywhere: the images, and their fingerprint, are the
 same bits on every machine.
@@ -59,7 +59,7 @@ def _draw_split(split: int, n: int) -> tuple[Tensor, Tensor]:
 
 def _draw(form: Form, split: int, index: Tensor) -> Tensor:
     """The images [n, 3, 32, 32] of one form, from 22 numbers in [0, 1) for each."""
-    u = _uniform(split, index[:, None], torch.arange(22))[:, :, None, None]
+    u = uniform(KEY, split, index[:, None], torch.arange(22))[:, :, None, None]
     grid = torch.arange(SIZE) - (SIZE - 1) / 2
     x, y = grid[None, None, :], grid[None, :, None]
 
@@ -79,9 +79,9 @@ def _draw(form: Form, split: int, index: Tensor) -> Tensor:
     return (image + _noise(u[:, 20:22].flatten(1))).clamp(0, 255).to(torch.uint8)
 
 
-def _uniform(*words: int | Tensor) -> Tensor:
+def uniform(*words: int | Tensor) -> Tensor:
     """float32 in [0, 1), multiples of 2**-24, for a key."""
-    return (hash32(KEY, *words) >> 8).float() / 2**24
+    return (hash32(*words) >> 8).float() / 2**24
 
 
 def paint(image: Tensor, colour: Tensor, cover: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def cover_of(form: Form, x: Tensor, y: Tensor, a: Tensor, b: Tensor, radius: Ten
 
 
 def _noise(where: Tensor) -> Tensor:
-    """A window [n, 3, 32, 32] of the noise image for each of n places [n, 2] in [0, 1)."""
+    """A window [n, 3, 32, 32] of the noise image for each of n positions [n, 2] in [0, 1)."""
     windows = _noise_bank().unfold(1, SIZE, 1).unfold(2, SIZE, 1)  # [3, places, places, 32, 32]
     row, column = (where * windows.shape[1]).long().unbind(1)
     return windows[:, row, column].transpose(0, 1)
@@ -107,8 +107,8 @@ def _noise(where: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def _noise_bank() -> Tensor:
     """Nearly normal noise [3, BANK, BANK]: the sum of 12 uniform numbers has variance 1."""
-    place = torch.arange(3 * BANK * BANK)
-    total = sum(below(256, hash32(KEY, NOISE_BANK, place, part)) for part in range(12))
+    pixel = torch.arange(3 * BANK * BANK)
+    total = sum(below(256, hash32(KEY, NOISE_BANK, pixel, part)) for part in range(12))
     return NOISE * (torch.as_tensor(total) / 256 - 6).float().view(3, BANK, BANK)
 
 

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reproduce.data.sampling import hash32
-from reproduce.data.synthetic.cifar10 import FORMS, Form, cover_of, paint
+from reproduce.data.synthetic.cifar10 import FORMS, Form, cover_of, paint, uniform
 
 EDITION = 1  # a new number whenever other images are drawn: the folder's name holds it
 WNIDS = [f"n{number:08d}" for number in range(1, len(FORMS) + 1)]
@@ -53,24 +52,19 @@ def _write_all(root: Path) -> None:
 
 def draw(form: Form, split: int, index: int) -> Tensor:
     """Image `index` of a set (0: training), uint8 [3, h, w], from 20 numbers in [0, 1): the same bits everywhere."""
-    u = _uniform(split, index, torch.arange(20))
+    u = uniform(KEY, split, index, torch.arange(20))
     shorter = int(SHORTER[0] + (SHORTER[1] - SHORTER[0]) * float(u[0]) * float(u[0]))  # small ones are more
     longer = int(shorter * (1 + (LONGEST - 1) * float(u[1])))
     h, w = (shorter, longer) if u[2] < 0.7 else (longer, shorter)
     x, y = (torch.arange(n) - (n - 1) / 2 for n in (w, h))
-    place = shorter * 0.15 * (2 * u[3:5] - 1)
+    centre = shorter * 0.15 * (2 * u[3:5] - 1)
     tilt, radius = 0.4 * (2 * u[5:6, None, None] - 1), shorter * (0.3 + 0.12 * u[6])
-    cover = cover_of(form, x - place[0], (y - place[1])[:, None], torch.ones_like(tilt), tilt, radius)
+    cover = cover_of(form, x - centre[0], (y - centre[1])[:, None], torch.ones_like(tilt), tilt, radius)
     ground, contrast = 144 * u[7:10].view(1, 3, 1, 1), 48 + 63 * u[10:13].view(1, 3, 1, 1)
     slope = 48 / longer * (2 * u[13:15] - 1)
     image = paint(ground + slope[0] * x + (slope[1] * y)[:, None], ground + contrast, cover)
-    noise = 24 * (_uniform(split, index, 1, torch.arange(h * w)).view(h, w) - 0.5)
+    noise = 24 * (uniform(KEY, split, index, 1, torch.arange(h * w)).view(h, w) - 0.5)
     return (image[0] + noise).clamp(0, 255).to(torch.uint8)
-
-
-def _uniform(*words: int | Tensor) -> Tensor:
-    """float32 in [0, 1), multiples of 2**-24, for a key."""
-    return (hash32(KEY, *words) >> 8).float() / 2**24
 
 
 def encode(image: Tensor, kind: str = "") -> bytes:

@@ -19,7 +19,6 @@ MANY = 100  # runs a panel shows; W&B stops at 10 otherwise
 # One line, or one bar, a net.
 GROUPED: dict[str, Any] = {"groupby": wr.Config(RUN), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
 HALF, WHOLE = 12, 24  # widths in a report's grid
-RATE = "lr"
 
 
 def selection(runs: Iterable[str], source: Source) -> expr.And:
@@ -138,6 +137,5 @@ def whole_curves(artefact: dict[str, Any]) -> dict[str, Any]:
     return {"title": artefact["title"], "runs": artefact["runs"], "lines": lines, "x": [0.0, 1.0], "y": None}
 
 
-def rate(artefact: dict[str, Any]) -> wr.LinePlot:
-    """When the learning rate drops."""
-    return wr.LinePlot(title="learning rate", x=AXIS, y=[RATE], log_y=True, title_x="iterations", **GROUPED)
+def learning_rate() -> wr.LinePlot:
+    return wr.LinePlot(title="learning rate", x=AXIS, y=["lr"], log_y=True, title_x="iterations", **GROUPED)

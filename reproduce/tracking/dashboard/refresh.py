@@ -20,23 +20,22 @@ def dashboard(
 
     folder = profile if "+" in profile else load.profile_name(profile, overrides)
     found = read(source or Path("report") / folder / "artefacts.json", profile, overrides, seeds)
-    place = send.offline_place() if out else send.place()
-    views = {artefact["target"]: view_of(artefact, found, place) for artefact in found.artefacts}
-    report = report_of(found, place)
+    project = send.offline_project() if out else send.online_project()
+    views = {artefact["target"]: view_of(artefact, found, project) for artefact in found.artefacts}
+    report = report_of(found, project)
     if out:
-        models = {name: view._to_model().model_dump(by_alias=True, exclude_none=True) for name, view in views.items()}
-        models["report"] = report._to_model().model_dump(by_alias=True, exclude_none=True)
-        return _write(models, out)
-    send.send(views, report, place)
+        _write(views | {"report": report}, out)
+    else:
+        send.send(views, report, project)
     return 0
 
 
-def _write(models: dict[str, Any], out: Path) -> int:
+def _write(made: dict[str, Any], out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name, model in models.items():
+        for name, page in made.items():
+            model = page._to_model().model_dump(by_alias=True, exclude_none=True)
             (out / f"{name}.json").write_text(json.dumps(model, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}") from None
-    print(f"{len(models) - 1} views and the report, as W&B would get them: {out}")
-    return 0
+    print(f"{len(made) - 1} views and the report, as W&B would get them: {out}")

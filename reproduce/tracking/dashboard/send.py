@@ -2,10 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from wandb_workspaces._graphql import get_app_url
 from wandb_workspaces.workspaces import internal
@@ -16,36 +14,35 @@ from reproduce.utils.console import log
 from reproduce.utils.environment import repository
 from reproduce.utils.errors import UserError
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
-class Place:
-    """Where at W&B; `repository`: the web page of this code, to which commits are linked."""
+class Project:
+    """A project of W&B; `repository`: the web page of this code, to which commits are linked."""
 
     entity: str
-    project: str
+    name: str
     app: str = "https://wandb.ai"
     repository: str | None = None
 
     @property
     def url(self) -> str:
-        return f"{self.app}/{self.entity}/{self.project}"
+        return f"{self.app}/{self.entity}/{self.name}"
 
 
-def offline_place() -> Place:
+def offline_project() -> Project:
     """As far as it is known without asking the server."""
-    return Place(os.environ.get("WANDB_ENTITY") or "entity", project(), repository=web_page(repository()))
+    return Project(os.environ.get("WANDB_ENTITY") or "entity", project(), repository=web_page(repository()))
 
 
-def place() -> Place:
+@wandb_logger.errors_in_one_line()
+def online_project() -> Project:
     """Errors: UserError without a key, a network, or an account."""
     need_key()
-    api = attempt(wandb_logger.server)
-    entity = attempt(lambda: api.settings.get("entity") or api.default_entity)
+    api = wandb_logger.server()
+    entity = wandb_logger.entity(api)
     if not entity:
         raise UserError("W&B: this key has no account of its own: name one, WANDB_ENTITY=...")
-    return Place(str(entity), project(), str(get_app_url(api)).rstrip("/"), web_page(repository()))
+    return Project(entity, project(), str(get_app_url(api)).rstrip("/"), web_page(repository()))
 
 
 def web_page(remote: str | None) -> str | None:
@@ -54,43 +51,27 @@ def web_page(remote: str | None) -> str | None:
     return f"https://{match[1]}/{match[2]}" if match else None
 
 
-def attempt(action: Callable[[], T]) -> T:
-    """Errors: UserError of one line for whatever W&B has to say."""
-    try:
-        return action()
-    except UserError:
-        raise
-    except Exception as error:
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"W&B: {line}; nothing is lost, the same command continues") from None
-
-
-def send(views: dict[str, Any], report: Any, place: Place) -> None:
+@wandb_logger.errors_in_one_line()
+def send(views: dict[str, Any], report: Any, project: Project) -> None:
     """Errors: UserError; what was saved before it stays, and is found again."""
     for target, view in views.items():
-        view._internal_id = attempt(partial(_view_id, view, place)) or ""
-        attempt(view.save)
-        log(f"{target}: {place.url}?nw={_key(view)}")
-    report.id = attempt(lambda: _report_id(report, place)) or ""
-    attempt(report.save)
-    log(f"report: {attempt(lambda: report.url)}")
+        key = str(view._internal_name).removeprefix("nw-").removesuffix("-v")
+        view._internal_id = _view_id(key, project)
+        view.save()
+        log(f"{target}: {project.url}?nw={key}")
+    reports = wandb_logger.server().reports(f"{project.entity}/{project.name}")
+    # By title: its own name is another one at each saving.
+    report.id = next((str(item.id) for item in reports if item.display_name == report.title), "")
+    report.save()
+    log(f"report: {report.url}")
 
 
-def _key(view: Any) -> str:
-    return str(view._internal_name).removeprefix("nw-").removesuffix("-v")
-
-
-def _view_id(view: Any, place: Place) -> str | None:
-    """The id of the saved view of that name. Errors: UserError where there is no such project."""
+def _view_id(key: str, project: Project) -> str:
+    """The id of a saved view, empty where there is none. Errors: UserError where there is no such project."""
     try:
-        return str(internal.get_view_dict(place.entity, place.project, _key(view))["id"])
+        return str(internal.get_view_dict(project.entity, project.name, key)["id"])
     except ValueError as error:
         if "Project" in str(error):
             start = "start a training with WANDB=online or `make wandb-publish` first"
-            raise UserError(f"W&B: no project {place.entity}/{place.project} for this key: {start}") from None
-        return None
-
-
-def _report_id(report: Any, place: Place) -> str | None:
-    found = wandb_logger.server().reports(f"{place.entity}/{place.project}")  # its own `name` is another at each saving
-    return next((str(item.id) for item in found if item.display_name == report.title), None)
+            raise UserError(f"W&B: no project {project.entity}/{project.name} for this key: {start}") from None
+        return ""

@@ -7,14 +7,9 @@ from wandb_workspaces import expr
 
 from reproduce.config.run import digest
 from reproduce.tracking.dashboard import panels
-from reproduce.tracking.dashboard.send import Place
+from reproduce.tracking.dashboard.send import Project
 from reproduce.tracking.dashboard.source import Source
 from reproduce.tracking.names import AXIS, RUN
-
-
-def name_of(artefact: dict[str, Any], source: Source) -> str:
-    """fig6-cifar · paper: what the list of saved views shows. W&B allows no + in it."""
-    return f"{artefact['target']} · {source.profile.replace('+', '-')}"
 
 
 def key_of(artefact: dict[str, Any], source: Source) -> str:
@@ -22,18 +17,17 @@ def key_of(artefact: dict[str, Any], source: Source) -> str:
     return digest([source.profile, artefact["name"]])[:11]
 
 
-def view_of(artefact: dict[str, Any], source: Source, place: Place) -> ws.Workspace:
-    colours: dict[object, object] = dict(source.colours(artefact).items())
+def view_of(artefact: dict[str, Any], source: Source, project: Project) -> ws.Workspace:
     view = ws.Workspace(
-        entity=place.entity,
-        project=place.project,
-        name=name_of(artefact, source),
+        entity=project.entity,
+        project=project.name,
+        name=f"{artefact['target']} · {source.profile.replace('+', '-')}",  # W&B allows no + in it
         sections=_sections(artefact, source),
         settings=ws.WorkspaceSettings(x_axis=AXIS, max_runs=panels.MANY),
         runset_settings=ws.RunsetSettings(
             filters=panels.selection(artefact["runs"], source),
             groupby=[expr.Config(RUN)],
-            group_colors=colours,
+            group_colors=dict(source.colours(artefact).items()),
             order=list(panels.ORDER),
             pinned_columns=list(panels.COLUMNS),
         ),
@@ -53,7 +47,7 @@ def _sections(artefact: dict[str, Any], source: Source) -> list[ws.Section]:
         found.append(
             _section(f"Curves: {panel['title']}", [*panels.curves(panel, source), panels.seeds(panel, source)])
         )
-    found.append(_section("Learning rate", [panels.rate(artefact)], is_open=False))
+    found.append(_section("Learning rate", [panels.learning_rate()], is_open=False))
     return found
 
 
