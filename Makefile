@@ -45,7 +45,7 @@ endif
 
 as-it-is:
 	@$(PYTHON) -c 'import sys, importlib.util as u; \
-	lack = ", ".join(m for m in ("jinja2", "matplotlib", "packaging", "pandas", "plotly", "yaml") if u.find_spec(m) is None); \
+	lack = ", ".join(m for m in ("jinja2", "matplotlib", "packaging", "pandas", "plotly", "rich", "yaml") if u.find_spec(m) is None); \
 	sys.exit("$(PYTHON) lacks " + lack + ": leave that environment and make will make .venv, or complete it: " \
 	  "$(PYTHON) -m pip install -c constraints.txt -e .[dev]" if lack else 0)'
 
