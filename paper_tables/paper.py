@@ -38,7 +38,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the paper trains and tests on a data set: all runs whose ids begin with the recipe's name."""
+    """How the paper trains and tests on a data set."""
 
     name: str
     test: str  # what the paper calls the images that it tests on
@@ -122,7 +122,8 @@ class Paper:
     claims: list[dict[str, Any]]
     claim_groups: dict[str, str]  # section -> title
     front_page: list[dict[str, Any]]
-    runs: dict[str, dict[str, Any]]
+    runs: dict[str, dict[str, Any]]  # recipe, label, colour
+    nets: dict[str, str]  # counted and not trained: id -> label
     profiles: dict[str, str]
     recipes: dict[str, Recipe]
     metrics: dict[str, Metric]
@@ -171,20 +172,19 @@ class Paper:
         return changed if plus else self.profiles.get(base, "a profile of your own")
 
     def recipe(self, run: str) -> Recipe:
-        return self.recipes[run.partition("-")[0]]
+        return self.recipes[self.runs[run]["recipe"]]
 
     def length(self, run: str) -> int:
         """Iterations of the full training of this run in the paper."""
-        return int(self.runs.get(run, {}).get("length", self.recipe(run).iterations))
+        return int(self.runs[run].get("length", self.recipe(run).iterations))
 
     def protocol(self, run: str, name: str) -> dict[str, Any]:
         """How the paper tests this run by a protocol: sides, n, precision; empty for a protocol that is none of it."""
         return self.recipe(run).protocols.get(name, {})
 
     def label(self, run: str) -> str:
-        """The net's name in the paper's words: ResNet-110, plain-18."""
-        name = run.upper() if run.startswith("vgg") else run.partition("-")[2].replace("resnet", "ResNet")
-        return str(self.runs.get(run, {}).get("label", name))
+        """The net's name in the paper's words: ResNet-110, plain-18; the run id where the paper has no such net."""
+        return str(self.runs.get(run, {}).get("label", self.nets.get(run, run)))
 
 
 KINDS = ("table", "fig")
@@ -232,6 +232,7 @@ def load(name: str = "resnet") -> Paper:
         raise UserError(f"{path.name}: artefacts: must list every table and figure once: {', '.join(expected)}")
     data |= {key: float(data[key]) for key in ("default_tolerance", "single_run_margin")}
     data["recipes"] = {key: Recipe(**value) for key, value in data["recipes"].items()}
+    data["runs"] = {run: {"recipe": key, **look} for key, runs in data["runs"].items() for run, look in runs.items()}
     data["metrics"] = {key: Metric(**value) for key, value in data["metrics"].items()}
     data.pop("reasons")
     paper = Paper(artefacts={}, **data)

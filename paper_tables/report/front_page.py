@@ -8,6 +8,7 @@ from typing import Any
 
 from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.results.evidence import Evidence
+from paper_tables.results.reader import RunResult
 from paper_tables.tables.measured import verdict_text
 from paper_tables.tables.readings import reading_table
 from paper_tables.tables.table import NOT_RUN, Table
@@ -73,11 +74,10 @@ def _summary_row(cell: Cell, evidence: Evidence) -> list[str]:
 
 def conditions_of_all(evidence: Evidence) -> dict[str, Conditions]:
     """Everything met in the profile, by the name of the data set; empty where nothing was run."""
-    paper, trainings = evidence.paper, evidence.results.all_runs
-    recipes = {
-        recipe.name: [s for s in trainings if paper.recipe(s.run) is recipe] for recipe in paper.recipes.values()
-    }
-    return {name: conditions_for(found, paper, "test_error") for name, found in recipes.items() if found}
+    found: dict[str, list[RunResult]] = {}
+    for run in evidence.paper.runs:
+        found.setdefault(evidence.paper.recipe(run).name, []).extend(evidence.trainings(run))
+    return {name: conditions_for(each, evidence.paper, "test_error") for name, each in found.items() if each}
 
 
 def seen_text(seen: dict[str, Conditions]) -> str:

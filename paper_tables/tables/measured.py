@@ -59,7 +59,7 @@ def _others(cell: Cell, training: RunResult, paper: Paper) -> Iterator[tuple[str
 def _table(artefact: Artefact, evidence: Evidence) -> Table | None:
     """The artefact as the paper prints it, with a column of ours beside each column that runs stand behind."""
     if "nets" in artefact.spec:
-        return counted_table(artefact, evidence.results)
+        return counted_table(artefact, evidence)
     if artefact.spec.get("figure") in ("curves", "responses"):
         return reading_table(artefact, evidence)
     if not artefact.columns:
