@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -47,9 +46,11 @@ class Drawing:
         return "wide" if self.pixels[0] > 1150 else "tall" if self.pixels[1] > 1150 else ""
 
 
-def size_of(artefact: Artefact) -> tuple[float, float]:
-    width, height = artefact.spec["size"]
-    return float(width), float(height)
+def panels(artefact: Artefact, rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    """A figure of the artefact's size and its axes, rows x columns, laid out around their labels and legends."""
+    width, height = map(float, artefact.spec["size"])
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def colour(run: str, paper: Paper) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -27,7 +26,7 @@ TWO_PANELS = (8.6, 4.3)  # inches: a figure of training and test error
 def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
     """The figure of an artefact with `panels`; a panel in which nothing was run says so."""
     panels = artefact.spec["panels"]
-    figure, axes = plt.subplots(1, len(panels), figsize=canvas.size_of(artefact), squeeze=False)
+    figure, axes = canvas.panels(artefact, 1, len(panels))
     frame = frame_of(artefact, evidence)
     for ax, panel in zip(axes[0], panels, strict=True):
         _panel(ax, panel, artefact, evidence, frame)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch
@@ -28,8 +27,7 @@ ARROW: dict[str, Any] = {"color": INK, "shrinkA": 0, "shrinkB": 0, "zorder": 2}
 
 def sheet(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty figure whose data coordinates are inches from the upper left corner."""
-    figure = plt.figure(figsize=(width, height))
-    figure.set_layout_engine("none")  # after its making: an engine of its own that does nothing takes the style's place
+    figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,7 +17,7 @@ from paper_tables.tables.readings import layer_responses, sorted_responses
 
 def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
     spec = artefact.spec
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=canvas.size_of(artefact))
+    figure, ((top,), (bottom,)) = canvas.panels(artefact, 2, 1)
     ordered = {run: layer_responses(evidence, run) for run in spec["curves"]}
     ranked = {run: sorted_responses(evidence, run) for run in spec["curves"]}
     _panel(top, artefact, evidence, ordered, spec["layer_readings"], "layer index (original)")

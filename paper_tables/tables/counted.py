@@ -41,7 +41,8 @@ def more_counts(artefact: Artefact, evidence: Evidence) -> tuple[list[list[str] 
         return [], notes
     for name, printed in artefact.spec["text_flops"].items():
         if name in nets:
-            notes.append(f"{evidence.paper.label(name)}, fc included: {count('flops', nets[name])} (the text prints {printed}).")
+            label, ours = evidence.paper.label(name), count("flops", nets[name])
+            notes.append(f"{label}, fc included: {ours} (the text prints {printed}).")
     strides = {name: downsampling(nets[name]) for name in artefact.spec["nets"] if name in nets}
     for places, same in groupby(strides, key=lambda name: strides[name]):
         notes.append(f"Stride 2 in ours, {len(list(same))} nets: {places}.")
