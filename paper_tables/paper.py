@@ -171,10 +171,12 @@ class Paper:
         return changed if plus else self.profiles.get(base, "a profile of your own")
 
     def recipe(self, run: str) -> Recipe:
-        return self.recipes[run.partition("-")[0]]
+        """How the paper trains this run; of a data set that it has not, a recipe without length."""
+        name = run.partition("-")[0]
+        return self.recipes.get(name, Recipe(name, "test", 0, 0, next(iter(self.recipes.values())).curves, {}))
 
     def length(self, run: str) -> int:
-        """Iterations of the full training of this run in the paper."""
+        """Iterations of the full training of this run in the paper; 0 where it has no such data set."""
         return int(self.runs.get(run, {}).get("length", self.recipe(run).iterations))
 
     def protocol(self, run: str, name: str) -> dict[str, Any]:
@@ -182,9 +184,12 @@ class Paper:
         return self.recipe(run).protocols.get(name, {})
 
     def label(self, run: str) -> str:
-        """The net's name in the paper's words: ResNet-110, plain-18."""
-        name = run.upper() if run.startswith("vgg") else run.partition("-")[2].replace("resnet", "ResNet")
-        return str(self.runs.get(run, {}).get("label", name))
+        """The net's name in the paper's words, ResNet-110 or plain-18; of a run that it has not, the run's id."""
+        return str(self.look(run).get("label", run.upper() if run.startswith("vgg") else run))
+
+    def look(self, run: str) -> dict[str, Any]:
+        """Label, colour and line of a run; of one that the paper has not, the colour alone."""
+        return self.runs.get(run, {"colour": "grey"})
 
 
 KINDS = ("table", "fig")
