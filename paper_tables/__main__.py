@@ -198,17 +198,21 @@ def _compare(options: argparse.Namespace) -> int:
     from paper_tables.results import reader
 
     paper, words = replace(load(), palette=options.palette), options.what
-    if all(word in paper.runs for word in words):
+    known = {*paper.runs, *(path.parent.name for path in (options.results / options.profile).glob("*/seed-*"))}
+    if all(word in known for word in words):
         if len(words) < 2:
             raise UserError(f"compare {words[0]}: name at least two runs")
         made = comparison.of_runs(words, _evidence(options))
     else:
         pair = words if len(words) > 1 else [options.profile, *words]
-        runs = [word for word in words if word in paper.runs]
+        runs = [word for word in words if word in known]
         if runs and len(words) > 1:
-            strange = next(word for word in words if word not in paper.runs)
-            raise UserError(f"compare {strange}: no such run, and {runs[0]} is one; name runs, or two sets of results")
-        if len(pair) != 2 or any(word in paper.runs for word in pair):
+            strange = next(word for word in words if word not in known)
+            raise UserError(
+                f"compare {strange}: no such run in the paper or under {options.results / options.profile}, and "
+                f"{runs[0]} is one; name runs, or two sets of results"
+            )
+        if len(pair) != 2 or any(word in known for word in pair):
             raise UserError("compare: name runs, or two sets of results (a profile or its folder), not both")
         a, b = (reader.read(*_set(word, options.results, paper)) for word in pair)
         _say_skipped(a)

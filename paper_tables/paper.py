@@ -172,19 +172,28 @@ class Paper:
         return changed if plus else self.profiles.get(base, "a profile of your own")
 
     def recipe(self, run: str) -> Recipe:
-        return self.recipes[self.runs[run]["recipe"]]
+        """How the paper trains this run; of a data set that it has not, a recipe without length.
+
+        The id of a run that the paper has not begins with its data set.
+        """
+        name = self.look(run).get("recipe", run.partition("-")[0])
+        return self.recipes.get(name, Recipe(name, "test", 0, 0, next(iter(self.recipes.values())).curves, {}))
 
     def length(self, run: str) -> int:
-        """Iterations of the full training of this run in the paper."""
-        return int(self.runs[run].get("length", self.recipe(run).iterations))
+        """Iterations of the full training of this run in the paper; 0 where it has no such data set."""
+        return int(self.look(run).get("length", self.recipe(run).iterations))
 
     def protocol(self, run: str, name: str) -> dict[str, Any]:
         """How the paper tests this run by a protocol: sides, n, precision; empty for a protocol that is none of it."""
         return self.recipe(run).protocols.get(name, {})
 
     def label(self, run: str) -> str:
-        """The net's name in the paper's words: ResNet-110, plain-18; the run id where the paper has no such net."""
-        return str(self.runs.get(run, {}).get("label", self.nets.get(run, run)))
+        """The net's name in the paper's words, ResNet-110 or plain-18; of a run that it has not, the run's id."""
+        return str(self.look(run).get("label", self.nets.get(run, run)))
+
+    def look(self, run: str) -> dict[str, Any]:
+        """Recipe, label, colour and line of a run; of one that the paper has not, the colour alone."""
+        return self.runs.get(run, {"colour": "grey"})
 
 
 KINDS = ("table", "fig")

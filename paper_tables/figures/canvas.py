@@ -18,6 +18,8 @@ from paper_tables.results.reader import Results, RunResult
 from paper_tables.verdicts.cells import conditions_for
 
 SCREEN = 96.0  # pixels of the page per inch of a figure
+# The paper's hollow marks -> what they stand for.
+SHAPES = {"o": "test error", "s": "training error", "v": "below this", "^": "above this"}
 FONT = 9.0  # font.size of style.mplstyle: sizes in the code go with it, and shrink with it to the printed width
 
 
@@ -55,7 +57,7 @@ def panels(artefact: Artefact, rows: int, columns: int) -> tuple[Figure, np.ndar
 
 def colour(run: str, paper: Paper) -> str:
     """Of a run, in the palette that the report is drawn in."""
-    return PALETTES[paper.palette][paper.runs[run]["colour"]]
+    return PALETTES[paper.palette][paper.look(run)["colour"]]
 
 
 def paper_alpha(results: Results) -> float:
@@ -76,10 +78,15 @@ def marks_words(results: Results, length: int) -> str:
     return f"Hollow marks: values read off the paper's figure{where}."
 
 
-def paper_handle(results: Results, length: int, marker: str = "o") -> Line2D:
+def paper_handles(results: Results, length: int, shapes: set[str]) -> list[Line2D]:
+    """A legend's entries for the hollow marks of these shapes; the first says where they come from."""
+    found = [shape for shape in SHAPES if shape in shapes]
+    words = [f"paper, {SHAPES[shape]}" for shape in found]
+    if found:
+        words[0] = paper_words(results, length) + (f", {SHAPES[found[0]]}" if len(found) > 1 else "")
     style: dict[str, Any] = {"color": "#555555", "alpha": paper_alpha(results), "markerfacecolor": "white"}
-    style |= {"marker": marker, "markersize": pt(5), "label": paper_words(results, length)}
-    return Line2D([], [], linestyle="none", **style)
+    style |= {"markersize": pt(5), "linestyle": "none"}
+    return [Line2D([], [], marker=shape, label=text, **style) for shape, text in zip(found, words, strict=True)]
 
 
 def mark(axes: Axes, at: tuple[float, float, float], run: str, evidence: Evidence, marker: str = "o") -> None:

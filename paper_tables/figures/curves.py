@@ -32,7 +32,8 @@ def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawin
         _panel(ax, panel, artefact, evidence, frame)
     canvas.footline(figure, frame.trainings, evidence, "test_error")
     notes = notes_of(panels[0], frame.full, frame.share, frame.top)
-    return figure, canvas.Drawing(alt_text(artefact, evidence), notes, canvas.marks_words(evidence.results, frame.full))
+    marks = canvas.marks_words(evidence.results, frame.full) if artefact.readings else ""
+    return figure, canvas.Drawing(alt_text(artefact, evidence), notes, marks)
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class Frame:
 
 def frame_of(artefact: Artefact, evidence: Evidence) -> Frame:
     trainings = [s for run in artefact.named_runs() for s in evidence.trainings(run) if s.curve is not None]
-    full = evidence.paper.length(artefact.named_runs()[0])
-    budget = max((int(s.result["iterations"]) for s in trainings), default=full)
+    length = evidence.paper.length(artefact.named_runs()[0])
+    budget = max((int(s.result["iterations"]) for s in trainings), default=length)
+    full = length or budget
     return Frame(
         trainings, full, budget / full, max(top_of(panel, evidence, budget) for panel in artefact.spec["panels"])
     )
@@ -71,18 +73,18 @@ def notes_of(panel: dict[str, Any], full: int, share: float, top: float) -> list
 
 
 def top_of(panel: dict[str, Any], evidence: Evidence, budget: int) -> float:
-    """Upper end of the y axis: the paper's, or a wider one where a curve ends above it."""
+    """Upper end of the y axis: the paper's, or one that fits the curves where the training is short or ends above."""
     high, curves = float(panel["y"][1]), curves_of(panel, evidence)
-    if max((curve.iloc[-1] for curve in curves), default=0.0) <= 0.95 * high:
+    short = budget < evidence.paper.length(panel["curves"][0])
+    if not curves or (not short and max(curve.iloc[-1] for curve in curves) <= 0.95 * high):
         return high
     shown = max(curve[curve.index >= budget / 10].max() for curve in curves)
-    return min(100.0, math.ceil((shown + 1) / 10) * 10.0)
+    return min(100.0, max(high, math.ceil((shown + 1) / 10) * 10.0))
 
 
 def _panel(ax: Axes, panel: dict[str, Any], artefact: Artefact, evidence: Evidence, frame: Frame) -> None:
     share, top = frame.share, frame.top
-    full = evidence.paper.length(panel["curves"][0])
-    unit, unit_name = unit_of(share * full)
+    unit, unit_name = unit_of(share * frame.full)
     there: set[str] = set()
     for run in panel["curves"]:
         for series in panel["series"]:
@@ -137,7 +139,7 @@ def _line(
 def pen(series: str, panel: dict[str, Any], run: str = "", paper: Paper | None = None) -> dict[str, Any]:
     """How a line is drawn: matplotlib's linestyle and linewidth."""
     if len(panel["series"]) == 1:  # Figure 1 has one kind of error in each panel
-        return {"linestyle": paper.runs[run].get("line", "-") if paper else "-", "linewidth": 1.6}
+        return {"linestyle": paper.look(run).get("line", "-") if paper else "-", "linewidth": 1.6}
     if series == "train_error":  # thin, and dashed in Figure 6
         return {"linestyle": "-" if panel.get("thin") == "solid" else (0, (4, 2)), "linewidth": 0.9}
     return {"linestyle": "-", "linewidth": 2.0}
@@ -153,8 +155,12 @@ def _marks(ax: Axes, panel: dict[str, Any], artefact: Artefact, evidence: Eviden
     Circles for test, squares for training error, a triangle where it only gives a bound.
     """
     for cell, series, x in mark_places(panel, artefact, scale):
-        shape = {"below": "v", "above": "^"}.get(cell.bound or "", "o" if series == "test_error" else "s")
-        canvas.mark(ax, (x, cell.paper, cell.pm or 0.0), cell.run, evidence, shape)
+        canvas.mark(ax, (x, cell.paper, cell.pm or 0.0), cell.run, evidence, shape_of(cell, series))
+
+
+def shape_of(cell: Cell, series: str) -> str:
+    """matplotlib's marker of a reading, a key of canvas.SHAPES."""
+    return {"below": "v", "above": "^"}.get(cell.bound or "", "o" if series == "test_error" else "s")
 
 
 def mark_places(panel: dict[str, Any], artefact: Artefact, scale: float) -> Iterator[tuple[Cell, str, float]]:
@@ -187,7 +193,8 @@ def _legend(ax: Axes, artefact: Artefact, panel: dict[str, Any], there: set[str]
     if len(panel["series"]) > 1:
         names = {s: words_for(artefact).get(s, "").removesuffix(" error") for s in panel["series"]}
         handles += [Line2D([], [], color="#555555", label=names[s], **drawn(pen(s, panel))) for s in panel["series"]]
-    handles.append(canvas.paper_handle(evidence.results, evidence.paper.length(panel["curves"][0])))
+    shapes = {shape_of(cell, series) for cell, series, _ in mark_places(panel, artefact, 1.0)}
+    handles += canvas.paper_handles(evidence.results, evidence.paper.length(panel["curves"][0]), shapes)
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
 
 

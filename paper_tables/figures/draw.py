@@ -55,8 +55,8 @@ def draw(artefact: Artefact, evidence: Evidence, stem: Path, formats: Iterable[s
 def style(scale: float) -> dict[str, Any]:
     """style.mplstyle, with fonts, lines, ticks and paddings `scale` times as large."""
     given = dict(matplotlib.rc_params_from_file(STYLE, use_default_template=False))
-    sizes = {k: v for k, v in {**matplotlib.rcParamsDefault, **given}.items() if isinstance(v, float) and SIZES.fullmatch(k)}
-    return given | {key: value * scale for key, value in sizes.items()}
+    values = {**matplotlib.rcParamsDefault, **given}.items()
+    return given | {k: v * scale for k, v in values if isinstance(v, float) and SIZES.fullmatch(k)}
 
 
 def save(figure: Figure, stem: Path, formats: Iterable[str]) -> None:

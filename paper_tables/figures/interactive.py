@@ -53,7 +53,7 @@ def curves_plot(artefact: Artefact, evidence: Evidence) -> dict[str, Any]:
 def _nets(runs: list[str], evidence: Evidence) -> list[dict[str, Any]]:
     nets = []
     for i, run in enumerate(runs):
-        look = evidence.paper.runs[run]
+        look = evidence.paper.look(run)
         colours = {name: palette[look["colour"]] for name, palette in PALETTES.items()}
         facts = {"there": run in evidence.results.runs, "on": i < SHOWN, "dashed": look.get("line") == "--"}
         nets.append({"id": run, "label": evidence.paper.label(run), **facts, "colours": colours})

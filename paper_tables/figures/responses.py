@@ -72,7 +72,7 @@ def _legend(ax: Axes, artefact: Artefact, evidence: Evidence, there: set[str]) -
             Line2D([], [], color=tint, label=words, linestyle=style_of(run, artefact), linewidth=canvas.pt(1.6))
         )
     full = evidence.paper.length(artefact.spec["curves"][0])
-    ax.legend(handles=[*handles, canvas.paper_handle(evidence.results, full)], loc="upper right", ncols=2)
+    ax.legend(handles=[*handles, *canvas.paper_handles(evidence.results, full, {"o"})], loc="upper right", ncols=2)
 
 
 def style_of(run: str, artefact: Artefact) -> Literal["--", "-"]:

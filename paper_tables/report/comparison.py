@@ -61,7 +61,7 @@ def of_runs(runs: list[str], evidence: Evidence) -> Comparison:
         if run not in results.runs:
             raise UserError(f"{run}: no finished training in results/{results.profile}; compare what was trained")
     runs = list(dict.fromkeys(runs))
-    looks = {run: paper.runs[run] | _look(i) for i, run in enumerate(runs)}
+    looks = {run: paper.look(run) | _look(i) for i, run in enumerate(runs)}
     pairs = list(combinations(runs, 2)) if len(runs) <= EACH else [(runs[0], other) for other in runs[1:]]
     shown = Evidence(replace(paper, runs=looks), Results(results.profile, {run: results.runs[run] for run in runs}))
     title = " and ".join(map(paper.label, runs)) if len(runs) <= EACH else f"{len(runs)} runs"
@@ -77,7 +77,7 @@ def _look(i: int) -> dict[str, str]:
 
 def of_sets(a: Results, b: Results, where: tuple[str, str], paper: Paper) -> Comparison:
     """The runs that two sets of results have in common. Errors: UserError where there is none."""
-    common = [run for run in paper.runs if run in a.runs and run in b.runs]
+    common = [run for run in dict.fromkeys([*paper.runs, *a.runs]) if run in a.runs and run in b.runs]
     if not common:
         raise UserError(f"{where[0]} and {where[1]}: no run is finished in both")
     looks, trainings, runs = {}, {}, {}
@@ -85,7 +85,7 @@ def of_sets(a: Results, b: Results, where: tuple[str, str], paper: Paper) -> Com
         for letter, results, line in (("A", a, "-"), ("B", b, "--")):
             name = f"{run} ({letter})"
             look = {"label": f"{paper.label(run)} ({letter})", "colour": TINTS[i % len(TINTS)], "line": line}
-            looks[name] = paper.runs[run] | look
+            looks[name] = paper.look(run) | look
             trainings[name] = [replace(training, run=name) for training in results.runs[run]]
             runs[name] = run
     pairs = [(f"{run} (A)", f"{run} (B)") for run in common]

@@ -17,10 +17,11 @@ from paper_tables.io import write
 from paper_tables.paper import Artefact
 from paper_tables.report import front_page
 from paper_tables.report.commands import make_command, missing_commands, state_of
-from paper_tables.report.front_page import claim_groups, claims_table, lead, run_rows, tone
+from paper_tables.report.front_page import claim_groups, claims_table, lead, tone
 from paper_tables.report.run_pages import run_page
 from paper_tables.results.evidence import Evidence
 from paper_tables.results.reader import RunResult
+from paper_tables.tables.every_run import runs_table, seeds_csv
 from paper_tables.tables.measured import artefact_table
 from paper_tables.tables.runs import provenance_of
 from paper_tables.tables.table import Table
@@ -57,6 +58,7 @@ def build(evidence: Evidence, report: Path) -> Path:
     page = _page(sections, verdicts, evidence)
     for table in [*(section.table for section in sections if section.table), page["claims"]]:
         write_table(table, folder / "tables")
+    write(folder / "data" / "runs.csv", seeds_csv(evidence))
     write(folder / "REPORT.md", render("REPORT.md.j2", page))
     write(folder / "index.html", render("index.html.j2", page))
     _write_runs(evidence, folder)
@@ -66,7 +68,7 @@ def build(evidence: Evidence, report: Path) -> Path:
 
 def _write_runs(evidence: Evidence, folder: Path) -> None:
     """<folder>/runs/<run>.html for each run that has a finished training."""
-    runs = [run for run in evidence.paper.runs if run in evidence.results.runs]
+    runs = [run for run in [*evidence.paper.runs, *evidence.other_runs] if run in evidence.results.runs]
     for run in runs:
         conditions = conditions_for(evidence.trainings(run), evidence.paper, "test_error")
         caveat = front_page.caveat({evidence.paper.recipe(run).name: conditions}, evidence.results.profile)
@@ -109,7 +111,7 @@ def write_table(table: Table, folder: Path) -> None:
     write(folder / f"{table.name}.md", table.markdown_file())
     write(folder / f"{table.name}.csv", table.csv())
     write(folder / f"{table.name}.tex", table.latex())
-    write(folder / f"{table.name}.html", render("table.html.j2", {"table": table}))
+    write(folder / f"{table.name}.html", render("table.html.j2", {"table": table, "root": "../"}))
 
 
 def pasted(table: Table) -> dict[str, str]:
@@ -141,7 +143,8 @@ def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) 
         "drawings": {s.artefact.name: s.drawing for s in sections if s.drawing},
         "claim_groups": claim_groups(verdicts, evidence.paper),
         "evidence": lambda verdict: [(run, run in evidence.results.runs) for run in runs_of(verdict.claim)],
-        "runs": run_rows(evidence),
+        "runs": runs_table("runs", "Every training of the paper", list(evidence.paper.runs), evidence),
+        "others": runs_table("other-runs", "Runs that the paper does not name", evidence.other_runs, evidence),
         "label": evidence.paper.label,
         "pasted": pasted,
         "tone": tone,

@@ -110,14 +110,14 @@ def _precision(training: RunResult, otherwise: str) -> str:
 
 
 def of_training(training: RunResult, wanted: dict[str, Any]) -> Tested:
-    """The conditions of the errors in result.json; what is not recorded is taken to be the paper's."""
+    """The conditions of the errors in result.json; what is not recorded is taken to be the paper's, if it has any."""
     given = _configured(training)
     return Tested(
         protocol="single",
-        sides=tuple(int(side) for side in wanted["sides"]),  # those of data.*, which are part of the recipe
-        precision=_precision(training, wanted["precision"]),
+        sides=tuple(int(side) for side in wanted.get("sides", ())),  # those of data.*, which are part of the recipe
+        precision=_precision(training, wanted.get("precision", training.provenance["precision"])),
         bn_statistics=given.get("bn_statistics", "moving"),
-        n=int(training.result.get("n_test") or wanted["n"]),
+        n=int(training.result.get("n_test") or wanted.get("n", 0)),
     )
 
 
