@@ -28,7 +28,10 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     runs = commands.add_parser("runs", help="the run ids that artefacts need, one a line")
     runs.add_argument("artefacts", nargs="+", metavar="ARTEFACT")
-    render = commands.add_parser("render", help="write the report and print the named artefacts (all: the headline)")
+    render = commands.add_parser(
+        "render",
+        help="write the front page and the artefacts, and print these (all: the headline)",
+    )
     render.add_argument("artefacts", nargs="+", metavar="ARTEFACT|all")
     check = commands.add_parser("check", help="measured against paper, and every claim; exit 1 where one fails")
     headline = commands.add_parser("headline", help="the headline as Markdown")
@@ -120,7 +123,7 @@ def _render(options: argparse.Namespace) -> int:
 
     evidence = _evidence(options)
     artefacts = evidence.paper.select(options.artefacts)
-    path = page.build(evidence, options.report)
+    path = page.build(evidence, options.report, None if "all" in options.artefacts else artefacts)
     if "all" in options.artefacts:
         print(front_page.headline(evidence))
     else:

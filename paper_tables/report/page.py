@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from paper_tables.figures.canvas import Drawing
-from paper_tables.figures.draw import draw
+from paper_tables.figures.draw import METADATA, draw
 from paper_tables.figures.interactive import plot_of
 from paper_tables.io import write
 from paper_tables.paper import Artefact
@@ -39,6 +39,7 @@ class Section:
     artefact: Artefact
     table: Table | None
     drawing: Drawing | None
+    formats: list[str]  # of the figure's files
     command: str
     missing: list[str]  # commands that would fill what is not run
     trainings: list[RunResult]
@@ -50,26 +51,33 @@ class Section:
     runs: list[str]  # those with a page
 
 
-def build(evidence: Evidence, report: Path) -> Path:
-    """Writes <report>/<profile>/ and returns its index.html."""
-    folder = report / evidence.results.profile
-    sections = [_section(artefact, evidence, folder) for artefact in evidence.paper.artefacts.values()]
-    verdicts = judge_claims(evidence)
-    page = _page(sections, verdicts, evidence)
+def build(evidence: Evidence, report: Path, chosen: list[Artefact] | None = None) -> Path:
+    """Writes <report>/<profile>/ and returns its index.html.
+
+    `chosen`: figures and pages of runs are made again only where they show a run of these artefacts (None: all of
+    them); of the others what the page shows is made where it is not there yet.
+    """
+    folder, artefacts = report / evidence.results.profile, list(evidence.paper.artefacts.values())
+    runs = {run for artefact in chosen or artefacts for run in artefact.named_runs()}
+    again = [a for a in artefacts if chosen is None or a in chosen or runs.intersection(a.named_runs())]
+    sections = [_section(artefact, evidence, folder, artefact in again) for artefact in artefacts]
+    page = _page(sections, judge_claims(evidence), evidence)
     for table in [*(section.table for section in sections if section.table), page["claims"]]:
         write_table(table, folder / "tables")
     write(folder / "data" / "runs.csv", seeds_csv(evidence))
     write(folder / "REPORT.md", render("REPORT.md.j2", page))
     write(folder / "index.html", render("index.html.j2", page))
-    _write_runs(evidence, folder)
+    _write_runs(evidence, folder, None if chosen is None else runs)
     write_scripts(folder)
     return folder / "index.html"
 
 
-def _write_runs(evidence: Evidence, folder: Path) -> None:
-    """<folder>/runs/<run>.html for each run that has a finished training."""
+def _write_runs(evidence: Evidence, folder: Path, chosen: set[str] | None) -> None:
+    """<folder>/runs/<run>.html for each run that has a finished training: the chosen ones, and those not there yet."""
     runs = [run for run in [*evidence.paper.runs, *evidence.other_runs] if run in evidence.results.runs]
     for run in runs:
+        if chosen is not None and run not in chosen and (folder / "runs" / f"{run}.html").exists():
+            continue
         conditions = conditions_for(evidence.trainings(run), evidence.paper, "test_error")
         caveat = front_page.caveat({evidence.paper.recipe(run).name: conditions}, evidence.results.profile)
         page = run_page(run, evidence, folder / "runs")
@@ -79,8 +87,10 @@ def _write_runs(evidence: Evidence, folder: Path) -> None:
         write(folder / "runs" / f"{run}.html", render("run.html.j2", context))
 
 
-def _section(artefact: Artefact, evidence: Evidence, folder: Path) -> Section:
+def _section(artefact: Artefact, evidence: Evidence, folder: Path, again: bool) -> Section:
+    """`again`: its figure is drawn in every format, else as SVG where there is none."""
     stem = folder / "figures" / artefact.name
+    formats = METADATA if again else () if stem.with_suffix(".svg").exists() else ("svg",)
     trainings = [training for run in artefact.named_runs() for training in evidence.trainings(run)]
     conditions = conditions_of(trainings, evidence.paper, how_tested_in(artefact, evidence)) if trainings else None
     table = artefact_table(artefact, evidence)
@@ -89,7 +99,8 @@ def _section(artefact: Artefact, evidence: Evidence, folder: Path) -> Section:
         artefact=artefact,
         table=table,
         notes=[note for note in table.notes if note not in protocol] if table else [],
-        drawing=draw(artefact, evidence, stem) if "figure" in artefact.spec else None,
+        drawing=draw(artefact, evidence, stem, formats) if "figure" in artefact.spec else None,
+        formats=[suffix for suffix in METADATA if stem.with_suffix(f".{suffix}").exists()],
         command=make_command(artefact, evidence),
         missing=missing_commands(artefact, evidence),
         trainings=trainings,
