@@ -213,6 +213,7 @@ def write(comparison: Comparison, report: Path) -> Path:
         "tables": tables,
         "drawing": draw(artefact, comparison.evidence, folder / "curves", ["svg"]) if artefact else None,
         "plot": interactive.plot_of(artefact, comparison.evidence) if artefact else None,
+        "palette": comparison.evidence.paper.palette,
         "pasted": pasted,
         "root": "",
     }

@@ -83,7 +83,11 @@ def _write_runs(evidence: Evidence, folder: Path, chosen: set[str] | None) -> No
         page = run_page(run, evidence, folder / "runs")
         shown = f"{conditions} ({conditions.remarks})" if conditions.remarks else str(conditions)
         context = {"page": page, "others": runs, "conditions": shown, "caveat": caveat, "root": "../"}
-        context |= {"profile": evidence.results.profile, "label": evidence.paper.label}
+        context |= {
+            "profile": evidence.results.profile,
+            "label": evidence.paper.label,
+            "palette": evidence.paper.palette,
+        }
         write(folder / "runs" / f"{run}.html", render("run.html.j2", context))
 
 
@@ -157,6 +161,7 @@ def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) 
         "runs": runs_table("runs", "Every training of the paper", list(evidence.paper.runs), evidence),
         "others": runs_table("other-runs", "Runs that the paper does not name", evidence.other_runs, evidence),
         "label": evidence.paper.label,
+        "palette": evidence.paper.palette,
         "pasted": pasted,
         "tone": tone,
     }
