@@ -8,8 +8,8 @@ from reproduce.utils.errors import UserError
 from reproduce.utils.signals import watch_parent
 
 WHAT = {
-    "step": "speed of a training step, against the usual loop and against bare PyTorch",
-    "variants": "speed of a step, executed in several ways",
+    "step": "speed of a training step, against a common loop and against bare PyTorch",
+    "variants": "speed of a step, in several variants",
     "jobs": "speed of several trainings at a time, against one alone",
     "data": "speed of ImageNet's training view, against torchvision's pipeline",
     "imagenet": "speed of ImageNet training, from memory and through the loader",
@@ -20,8 +20,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     chosen = made.add_subparsers(dest="name", required=True)
     parts = {name: chosen.add_parser(name, help=text) for name, text in WHAT.items()}
-    parts["data"].add_argument("--images", type=Path, help="a folder or tar of images (default: the embedded ones)")
-    parts["imagenet"].add_argument("--root", help="a folder in ImageNet's layout (default: the embedded images)")
+    parts["data"].add_argument("--images", type=Path, help="a folder or tar of images (default: synthetic ones)")
+    parts["imagenet"].add_argument("--root", help="a folder in ImageNet's layout (default: synthetic ones)")
     return made
 
 

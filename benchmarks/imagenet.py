@@ -93,7 +93,7 @@ def through_loader(config: Config, steps: int, device: torch.device) -> list[flo
 def bench_imagenet(images: str | None = None) -> Path:
     """results/bench/imagenet.json: ResNet-50, batch 256, bf16, channels_last, compiled; a trial of ResNet-18 on a CPU.
 
-    `images`: a folder in ImageNet's layout; the embedded ones by default.
+    `images`: a folder in ImageNet's layout; synthetic ones by default.
     """
     run, batch, steps, overrides = FULL if torch.cuda.is_available() else TRIED
     config = configured(run, batch, steps, overrides, images)
@@ -108,6 +108,6 @@ def bench_imagenet(images: str | None = None) -> Path:
     found |= {
         "precision": computed("bf16", device),
         "compiled": config.train.compile,
-        "images": "folder of images" if images else "embedded images",
+        "images": "folder of images" if images else "synthetic images",
     }
     return write_bench("imagenet", device, found)

@@ -102,7 +102,7 @@ def rate(jobs: int, graph: bool, warm: int, timed: int, environment: dict[str, s
 
 
 def bench_jobs() -> Path:
-    """results/bench/jobs.json: k ResNet-20 side by side, in turns, in bf16; on a GPU also captured and by MPS."""
+    """results/bench/jobs.json: k ResNet-20 at a time, in turns, in bf16; on a GPU also by CUDA graphs and by MPS."""
     gpu = torch.cuda.is_available()
     jobs, graphs, warm, timed = GPU if gpu else CPU
     rows: dict[tuple[int, bool, bool], list[float]] = {}
@@ -113,12 +113,12 @@ def bench_jobs() -> Path:
         except (RuntimeError, UserError, UserWarning) as error:
             if not (graph or environment):
                 raise
-            log(f"{k} side by side{', captured' * graph}{', by MPS' * bool(environment)}: left out; {error}")
+            log(f"{k} at a time{', CUDA graph' * graph}{', by MPS' * bool(environment)}: left out; {error}")
         else:
             rows.setdefault((k, graph, bool(environment)), []).append(found)
 
     for turn in range(ROUNDS):
-        log(f"timing {', '.join(map(str, jobs))} side by side, round {turn + 1} of {ROUNDS} ...")
+        log(f"timing {', '.join(map(str, jobs))} at a time, round {turn + 1} of {ROUNDS} ...")
         for k, graph in product(jobs, graphs):
             measure(k, graph, {})
         service: AbstractContextManager[dict[str, str]] = mps() if gpu else nullcontext({})
@@ -138,7 +138,7 @@ def bench_jobs() -> Path:
             "run": RUN,
             "batch": BATCH,
             "precision": computed("bf16", machine),
-            "images": "embedded images",
+            "images": "synthetic images",
             "rows": found,
         },
     )

@@ -188,7 +188,7 @@ def rows(device: torch.device) -> Iterator[dict[str, Any]]:
     for precision, depth, graph in product(("bf16", "fp32"), steps, (False, True) if gpu else (False,)):
         if computed(precision, device) != precision:
             continue  # bf16 on a CPU without it: the fp32 rows are what it does
-        name = f"ResNet-{depth}{', captured' if graph else ''}"
+        name = f"ResNet-{depth}{', CUDA graph' if graph else ''}"
         log(f"timing {name} in {precision} ...")
         try:
             with captured_or_failed():
@@ -201,7 +201,7 @@ def rows(device: torch.device) -> Iterator[dict[str, Any]]:
 
 
 def bench() -> Path:
-    """Time nets of the paper at batch 128 in bf16 (the bars) and fp32: results/bench/step.json."""
+    """Time nets of the paper at batch 128 in bf16 (the thresholds) and fp32: results/bench/step.json."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = {"images": "embedded images", "batch": BATCH, "rows": list(rows(device))}
+    found = {"images": "synthetic images", "batch": BATCH, "rows": list(rows(device))}
     return write_bench("step", device, found | {"bf16_instructions": device.type == "cuda" or has_bf16()})

@@ -1,4 +1,4 @@
-"""How a step is best executed on this machine: ways of the configuration, in turns, against the first of them.
+"""How a step is best executed on this machine: variants of the configuration in turns, compared with the first.
 
 All are the bare loop of bench.py, with net, batches and recipe of the paper; results differ by rounding at most.
 """
@@ -22,7 +22,7 @@ from reproduce.utils.precision import computed, set_precision
 
 ROUNDS = 15
 BF16 = "train.precision=bf16"
-BOTH = {  # what a way is called -> its overrides; the first is what the others are held against
+BOTH = {  # what a variant is called -> its overrides; the first is what the others are compared with
     "bf16, channels_last": (BF16,),
     "bf16, contiguous": (BF16, "train.channels_last=false"),
     "bf16, compiled": (BF16, "train.compile=true"),
@@ -35,18 +35,18 @@ CPU = BOTH | {"bf16, one thread": (BF16, "execution.threads=1")}
 GPU = BOTH | {
     "tf32, channels_last": ("train.precision=tf32",),
     "bf16, autotuned": (BF16, "execution.cudnn_benchmark=true"),
-    "bf16, captured": (BF16, "execution.cuda_graph=true"),
-    "bf16, autotuned and captured": (BF16, "execution.cudnn_benchmark=true", "execution.cuda_graph=true"),
-    "bf16, compiled and captured": (BF16, "train.compile=true", "execution.cuda_graph=true"),
-    "fp32, captured": ("train.precision=fp32", "execution.cuda_graph=true"),
+    "bf16, CUDA graph": (BF16, "execution.cuda_graph=true"),
+    "bf16, autotuned and CUDA graph": (BF16, "execution.cudnn_benchmark=true", "execution.cuda_graph=true"),
+    "bf16, compiled and CUDA graph": (BF16, "train.compile=true", "execution.cuda_graph=true"),
+    "fp32, CUDA graph": ("train.precision=fp32", "execution.cuda_graph=true"),
 }
-DEPTHS = 20, 56  # no deeper: each of three ways would compile for minutes
+DEPTHS = 20, 56  # no deeper: each of three variants would compile for minutes
 STEPS = {"cpu": 1, "cuda": 50}  # iterations of a turn: on a GPU a whole chunk
 
 
 @dataclass
-class Way:
-    """One way to execute the step, warm from the second turn on; on a GPU the first turn holds the capture, too."""
+class Variant:
+    """A variant of the step, warm from the second turn on; on a GPU the first turn includes the capture."""
 
     config: Config
     data: Cifar10DataModule
@@ -57,7 +57,7 @@ class Way:
         self._loop: Iterator[None] = bare_loop(self.config, self.data, self.device)
 
     def turn(self) -> None:
-        set_threads(self.config)  # these are settings of the process, which the ways share
+        set_threads(self.config)  # these are settings of the process, which the variants share
         set_precision(self.config.train.precision)
         torch.backends.cudnn.benchmark = self.config.execution.cudnn_benchmark
         steps, began = STEPS[self.device.type], clock(self.device)
@@ -67,8 +67,8 @@ class Way:
 
 
 def measure(depth: int, device: torch.device) -> Iterator[dict[str, object]]:
-    """One row per way that can be had: its seconds per step in each turn, and by how many its first turn was longer."""
-    ways = {}
+    """A row per variant that can be had: its seconds per step in each turn, and by how many the first was longer."""
+    variants = {}
     for name, words in (GPU if device.type == "cuda" else CPU).items():
         overrides = [f"train.batch_size={BATCH}", "data.side=null", *words]
         config = resolve(f"cifar10-resnet-{depth}", "demo", overrides).config
@@ -77,23 +77,23 @@ def measure(depth: int, device: torch.device) -> Iterator[dict[str, object]]:
         data = build_data(config, chunk_of(config))
         assert isinstance(data, Cifar10DataModule)
         data.setup("fit")
-        ways[name] = Way(config, data, device)
-    log(f"ResNet-{depth}: {len(ways)} ways of a step, the first time (some are compiled or captured now) ...")
-    for name, way in ways.items():
+        variants[name] = Variant(config, data, device)
+    log(f"ResNet-{depth}: {len(variants)} variants of a step, the first time (some are compiled or captured now) ...")
+    for name, variant in variants.items():
         try:
             with captured_or_failed():
-                way.turn()
+                variant.turn()
         except (RuntimeError, UserWarning) as error:  # no compiler, no Triton, a capture refused
             log(f"{name}: not to be had here; {next(iter(str(error).splitlines()), type(error).__name__)}")
-    ways = {name: way for name, way in ways.items() if way.seconds}
+    variants = {name: variant for name, variant in variants.items() if variant.seconds}
     for turn in range(ROUNDS):
-        log(f"ResNet-{depth}: {len(ways)} ways of a step, round {turn + 1} of {ROUNDS} ...")
-        for way in ways.values():
-            way.turn()
-    for name, way in ways.items():
-        first, *seconds = way.seconds
+        log(f"ResNet-{depth}: {len(variants)} variants of a step, round {turn + 1} of {ROUNDS} ...")
+        for variant in variants.values():
+            variant.turn()
+    for name, variant in variants.items():
+        first, *seconds = variant.seconds
         start = (first - statistics.median(seconds)) * STEPS[device.type]
-        yield {"net": f"ResNet-{depth}", "way": name, "seconds": seconds, "start": start}
+        yield {"net": f"ResNet-{depth}", "variant": name, "seconds": seconds, "start": start}
 
 
 def bench_options() -> Path:
@@ -101,4 +101,4 @@ def bench_options() -> Path:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = [row for depth in DEPTHS for row in measure(depth, device)]
     set_threads(resolve("cifar10-resnet-20", "demo", []).config)
-    return write_bench("options", device, {"batch": BATCH, "images": "embedded images", "rows": rows})
+    return write_bench("options", device, {"batch": BATCH, "images": "synthetic images", "rows": rows})

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     speed.add_argument("benchmark", choices=["step", "options", "jobs", "loader", "imagenet", "report"])
     speed.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
     compare = commands.add_parser(
-        "compare", help="runs, or two sets of results, side by side: errors, curves, configuration"
+        "compare", help="runs, or two sets of results, compared: errors, curves, configuration"
     )
     compare.add_argument(
         "what", nargs="+", metavar="RUN|SET", help="runs of --profile; or A B; or B alone, --profile being A"
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _end_output() -> None:
-    """Print what is still held back; where that fails drop it, else Python tries again at its end and complains."""
+    """Print what is still in the buffer; where that fails drop it, else Python tries again at its end and complains."""
     try:
         print(end="", flush=True)
     except OSError:

@@ -60,7 +60,7 @@ class Cell:
     better: str
     paper: float
     printed: str
-    protocol: str | None = None  # None: the last iterate in result.json; else the name in eval-<protocol>.json
+    protocol: str | None = None  # None: after the last iteration, in result.json; else the name in eval-<protocol>.json
     mean: float | None = None  # the paper's mean and std, where it prints them (ResNet-110)
     std: float | None = None
     best_of: int | None = None  # the paper prints the best of so many runs
@@ -231,7 +231,7 @@ def typeset(value: Any) -> Any:
 
 @lru_cache
 def load(name: str = "resnet") -> Paper:
-    """The paper in papers/<name>.yaml, checked. Raises UserError where the file does not hold together."""
+    """The paper in papers/<name>.yaml, checked. Raises UserError where the file contradicts itself."""
     path = PAPERS / f"{name}.yaml"
     data = typeset(yaml.load(path.read_text(encoding="utf-8"), Loader=_AsPrinted))
     kinds = {"table": data.pop("tables"), "fig": data.pop("figures")}

@@ -1,4 +1,4 @@
-"""Any runs, or two sets of results, side by side: what differs in configuration, in curves and in final error."""
+"""Any runs, or two sets of results, compared: what differs in configuration, in curves and in final error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEFT_OUT = ("run", "seed", "iterations", "BN group", "recipe", "command", "hours
 
 @dataclass(frozen=True)
 class Comparison:
-    """Trainings under the names they have here, the pairs to be held against each other, and what they came from."""
+    """Trainings under the names they have here, the pairs to be compared, and what they came from."""
 
     name: str  # of the page's folder
     title: str
@@ -140,7 +140,7 @@ def metrics_of(comparison: Comparison) -> Iterator[tuple[str, str | None, str]]:
 
 
 def errors_table(comparison: Comparison) -> Table:
-    """The last iterate of each: mean ± std (n), and its length and data, without which no number says anything."""
+    """The errors of each after the last iteration, mean ± std (n), and the length and data of its training."""
     metrics = list(metrics_of(comparison))
     rows: list[list[str] | str] = []
     for name in comparison.names:
@@ -148,11 +148,11 @@ def errors_table(comparison: Comparison) -> Table:
         conditions = conditions_for(comparison.trainings(name), comparison.evidence.paper, "test_error")
         rows.append([comparison.label(name), *(number.text() if number else "" for number in found), str(conditions)])
     columns = ["net", *(f"{words} (%)" for _, _, words in metrics), "measured on"]
-    return Table("errors", "Errors of the last iterate", columns, rows, frozenset(range(1, len(columns) - 1)))
+    return Table("errors", "Errors after the last iteration", columns, rows, frozenset(range(1, len(columns) - 1)))
 
 
 def differences_table(comparison: Comparison) -> Table:
-    """Second minus first of each pair, and whether seeds tell them apart."""
+    """Second minus first of each pair, and whether the difference is significant."""
     rows: list[list[str] | str] = []
     for metric, protocol, words in metrics_of(comparison):
         for first, second in comparison.pairs:

@@ -107,7 +107,7 @@ def caveat(seen: dict[str, Conditions], profile: str) -> str:
     computed = {p for c in every for p in c.precisions} <= set(FP32)
     reasons += [] if computed and "precision" not in unlike else ["the precision is not fp32"]
     reasons += ["the tests are not by the paper's protocol"] if unlike - {"precision"} else []
-    reasons += ["runs of different data stand side by side"] if any(len(c.fingerprints) > 1 for c in every) else []
+    reasons += ["runs of different data are mixed"] if any(len(c.fingerprints) > 1 for c in every) else []
     reasons = reasons or [f"profile {profile} is not the paper's"]
     return f"Not the paper's conditions: {', '.join(reasons)}; no number here is compared with the paper's."
 

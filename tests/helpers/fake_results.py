@@ -27,7 +27,7 @@ PARAMETERS = {20: 269722, 32: 464154, 44: 658586, 56: 853018, 110: 1727962, 1202
 def provenance(run: str, profile: str, iterations: int, **changes: Any) -> dict[str, Any]:
     official = profile == "paper"
     data: dict[str, Any] = {"source": "official" if official else "synthetic", "fingerprint": "sha256:" + "ab" * 32}
-    data |= {"description": "CIFAR-10, official binaries" if official else "embedded synthetic images"}
+    data |= {"description": "CIFAR-10, official binaries" if official else "synthetic images made by the suite"}
     data |= {"official": official, "n_train": 50000, "n_test": 10000}
     values: dict[str, Any] = {
         "config": {"train": {"iterations": iterations, "batch_size": 128}},

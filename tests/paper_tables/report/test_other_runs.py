@@ -32,7 +32,7 @@ def test_a_section_lists_them_with_spread_and_conditions(made: Path) -> None:
     text = (made / "short" / "REPORT.md").read_text()
     rows = {line.split(" | ")[0]: line for line in text.partition("## Other runs")[2].splitlines() if "|" in line}
     assert "| 0, 1, 2, 3, 4 | 1.00 ± 0.00 (n = 5) | 8.20 ± 0.16 (n = 5) |" in rows[f"| {OPTION_B}"]
-    assert "| embedded synthetic images | 6,400 of 64,000 | bf16 |" in rows[f"| {OPTION_B}"]
+    assert "| synthetic images made by the suite | 6,400 of 64,000 | bf16 |" in rows[f"| {OPTION_B}"]
     assert "| 1,000 (batch 128) |" in rows[f"| {UNKNOWN}"]
     assert len(rows) == 4  # head, line, two runs
 
@@ -52,7 +52,7 @@ def test_they_do_not_touch_what_is_said_of_the_papers_runs(made: Path) -> None:
     text = (made / "short" / "REPORT.md").read_text()
     assert "Measured on" not in text
     assert re.findall(r"^> \*\*(.*)\.\*\*", text, re.MULTILINE) == [
-        "embedded synthetic images · iterations: 6,400 of 64,000 · bf16"
+        "synthetic images made by the suite · iterations: 6,400 of 64,000 · bf16"
     ]
 
 
