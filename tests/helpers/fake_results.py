@@ -1,6 +1,7 @@
 """Writes result trees as a training would leave them, with numbers made up by numpy: for the tests of the report."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,16 @@ def write_tree(root: Path, profile: str = "paper", runs: list[str] | None = None
         for seed, value in enumerate(tests):
             write_run(root, profile, run, seed, train, value, iterations)
     return root
+
+
+def write_seeds(root: Path, run: str, values: list[float], metric: str = "test", **changes: Any) -> None:
+    """A run of profile paper for each value of one error."""
+    for seed, value in enumerate(values):
+        error: dict[str, Any] = {metric: value}
+        write_run(root, "paper", run, seed, **error, **changes)
+
+
+def sample(n: int, mean: float, std: float) -> list[float]:
+    """n values with exactly this mean and sample standard deviation."""
+    raw = [k - (n - 1) / 2 for k in range(n)]
+    return [mean + value * std / statistics.stdev(raw) for value in raw]
