@@ -88,7 +88,7 @@ class Artefact:
 
     @property
     def columns(self) -> list[dict[str, Any]]:
-        return [c if isinstance(c, dict) else {"title": str(c)} for c in self.spec.get("columns", [])]
+        return columns_of(self.spec)
 
     @property
     def printed(self) -> list[Cell]:
@@ -142,15 +142,13 @@ class Paper:
             if name in (artefact.name, artefact.target):
                 return artefact
         known = [*self.artefacts, *(a.target for a in self.artefacts.values())]
-        last = {kind: max(int(n.removeprefix(kind)) for n in self.artefacts if n.startswith(kind)) for kind in KINDS}
-        listed = ", ".join(f"{kind}1..{kind}{n}" for kind, n in last.items())
-        raise UserError(f"unknown artefact '{name}'{guess(name, known)}; known: {listed}")
+        raise UserError(f"unknown artefact '{name}'{guess(name, known)}; known: {', '.join(self.artefacts)}")
 
     def select(self, names: list[str]) -> list[Artefact]:
         """The named artefacts without repeats; `all` stands for every one, in the paper's order."""
         if "all" in names:
             return list(self.artefacts.values())
-        return list({artefact.name: artefact for artefact in map(self.find, names)}.values())
+        return [self.artefacts[name] for name in dict.fromkeys(self.find(word).name for word in names)]
 
     def check_profile(self, profile: str, results: Path) -> str:
         """The profile if it is built in, of the form <profile>+<hash8>, or has results. Raises UserError otherwise."""
@@ -167,9 +165,9 @@ class Paper:
 
     def profile_words(self, profile: str) -> str:
         """What a profile is, in a sentence; of <profile>+<hash8> only that the command line changed it."""
-        base, plus, _ = profile.partition("+")
-        changed = f"{base} with values of its own, which the command of each training names"
-        return changed if plus else self.profiles.get(base, "a profile of your own")
+        if "+" in profile:
+            return f"{profile.partition('+')[0]} with values of its own, which the command of each training names"
+        return self.profiles.get(profile, "a profile of your own")
 
     def recipe(self, run: str) -> Recipe:
         """How the paper trains this run; of a data set that it has not, a recipe without length.
@@ -194,9 +192,6 @@ class Paper:
     def look(self, run: str) -> dict[str, Any]:
         """Recipe, label, colour and line of a run; of one that the paper has not, the colour alone."""
         return self.runs.get(run, {"colour": "grey"})
-
-
-KINDS = ("table", "fig")
 
 
 def guess(word: str, known: list[str]) -> str:
@@ -260,7 +255,7 @@ def _artefact(name: str, spec: dict[str, Any], paper: Paper) -> Artefact:
     if not all(words.values()) or status not in STATUSES or (status != "measured" and "reason" not in spec):
         raise ValueError("needs title, section, caption, protocol, a known status and its reason")
     rows: list[tuple[dict[str, Any], list[str | Cell]]] = []
-    columns = [c if isinstance(c, dict) else {"title": c} for c in spec.get("columns", [])]
+    columns = columns_of(spec)
     for row in spec.get("rows", []):
         mapping = row if isinstance(row, dict) else {"cells": row}
         values = mapping.get("cells", [])
@@ -277,10 +272,14 @@ def _artefact(name: str, spec: dict[str, Any], paper: Paper) -> Artefact:
     return Artefact(name, status=status, reason=reason, target=target, spec=spec, rows=rows, readings=readings, **words)
 
 
+def columns_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [column if isinstance(column, dict) else {"title": str(column)} for column in spec.get("columns", [])]
+
+
 def _cell(artefact: str, defaults: dict[str, Any], value: Any, paper: Paper) -> str | Cell:
     """The printed text, or a `Cell` where a run stands behind it. `defaults`: of the table, the row and the column."""
     given = value if isinstance(value, dict) else {"paper": value}
-    given = {"paper": math.nan, "printed": "not printed"} | given if "paper" not in given else given
+    given = given if "paper" in given else {"paper": math.nan, "printed": "not printed"} | given
     whole = defaults | given
     try:
         float(given["paper"])

@@ -92,20 +92,15 @@ def paper_handles(results: Results, length: int, shapes: set[str]) -> list[Line2
 def mark(axes: Axes, at: tuple[float, float, float], run: str, evidence: Evidence, marker: str = "o") -> None:
     """A hollow mark: a value read off the paper's figure; `at`: x, y and the uncertainty of the reading."""
     x, y, pm = at
-    axes.errorbar(
-        x,
-        y,
-        yerr=pm or None,
-        marker=marker,
-        markersize=pt(5),
-        markerfacecolor="white",
-        color=colour(run, evidence.paper),
-        markeredgewidth=pt(1.1),
-        elinewidth=pt(0.8),
-        alpha=paper_alpha(evidence.results),
-        clip_on=False,
-        zorder=6,
-    )
+    style: dict[str, Any] = {"color": colour(run, evidence.paper), "alpha": paper_alpha(evidence.results)}
+    style |= {"marker": marker, "markersize": pt(5), "markerfacecolor": "white", "markeredgewidth": pt(1.1)}
+    axes.errorbar(x, y, yerr=pm or None, elinewidth=pt(0.8), clip_on=False, zorder=6, **style)
+
+
+def net_handle(run: str, there: set[str], evidence: Evidence, width: float, line: Any = "-") -> Line2D:
+    """A legend's entry for a net; `there`: the nets that have a curve, beside which the others are not run."""
+    words = evidence.paper.label(run) + ("" if run in there or not there else " (not run)")
+    return Line2D([], [], color=colour(run, evidence.paper), linestyle=line, linewidth=pt(width), label=words)
 
 
 def say_not_run(axes: Axes, height: float = 0.5) -> None:

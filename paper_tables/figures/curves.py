@@ -51,9 +51,8 @@ def frame_of(artefact: Artefact, evidence: Evidence) -> Frame:
     length = evidence.paper.length(artefact.named_runs()[0])
     budget = max((int(s.result["iterations"]) for s in trainings), default=length)
     full = length or budget
-    return Frame(
-        trainings, full, budget / full, max(top_of(panel, evidence, budget) for panel in artefact.spec["panels"])
-    )
+    top = max(top_of(panel, evidence, budget) for panel in artefact.spec["panels"])
+    return Frame(trainings, full, budget / full, top)
 
 
 def mean_curve(trainings: list[RunResult], series: str) -> pd.DataFrame:
@@ -85,13 +84,11 @@ def top_of(panel: dict[str, Any], evidence: Evidence, budget: int) -> float:
 def _panel(ax: Axes, panel: dict[str, Any], artefact: Artefact, evidence: Evidence, frame: Frame) -> None:
     share, top = frame.share, frame.top
     unit, unit_name = unit_of(share * frame.full)
-    there: set[str] = set()
-    for run in panel["curves"]:
-        for series in panel["series"]:
-            curve = mean_curve(evidence.trainings(run), series)
-            if not curve.empty:
-                there.add(run)
-                _line(ax, curve, run, series, unit, panel, evidence.paper)
+    curves = [(run, s, mean_curve(evidence.trainings(run), s)) for run in panel["curves"] for s in panel["series"]]
+    there = {run for run, _, curve in curves if not curve.empty}
+    for run, series, curve in curves:
+        if not curve.empty:
+            _line(ax, curve, run, series, unit, panel, evidence.paper)
     scale = 1e4 / unit * share  # from the paper's axis, in 10^4 iterations, to ours
     left, right = (float(x) * scale for x in panel["x"])
     ax.set(xlim=(left, right), ylim=(bottom_of(panel, evidence), top), title=panel["title"], ylabel="error (%)")
@@ -186,10 +183,7 @@ def _off_scale(ax: Axes, artefact: Artefact, panel: dict[str, Any], evidence: Ev
 
 def _legend(ax: Axes, artefact: Artefact, panel: dict[str, Any], there: set[str], evidence: Evidence) -> None:
     """Under the axes, where it covers no curve."""
-    handles = []
-    for run in panel["curves"]:
-        words = evidence.paper.label(run) + ("" if run in there or not there else " (not run)")
-        handles.append(Line2D([], [], color=canvas.colour(run, evidence.paper), linewidth=canvas.pt(2), label=words))
+    handles = [canvas.net_handle(run, there, evidence, 2) for run in panel["curves"]]
     if len(panel["series"]) > 1:
         names = {s: words_for(artefact).get(s, "").removesuffix(" error") for s in panel["series"]}
         handles += [Line2D([], [], color="#555555", label=names[s], **drawn(pen(s, panel))) for s in panel["series"]]

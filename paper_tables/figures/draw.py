@@ -52,9 +52,9 @@ def draw(artefact: Artefact, evidence: Evidence, stem: Path, formats: Iterable[s
 
 
 @lru_cache
-def style(scale: float) -> dict[str, Any]:
+def style(scale: float) -> dict[Any, Any]:
     """style.mplstyle, with fonts, lines, ticks and paddings `scale` times as large."""
-    given = dict(matplotlib.rc_params_from_file(STYLE, use_default_template=False))
+    given: dict[Any, Any] = dict(matplotlib.rc_params_from_file(STYLE, use_default_template=False))
     values = {**matplotlib.rcParamsDefault, **given}.items()
     return given | {k: v * scale for k, v in values if isinstance(v, float) and SIZES.fullmatch(k)}
 

@@ -7,12 +7,13 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from paper_tables.figures import canvas
 from paper_tables.paper import Artefact, Paper
 from paper_tables.results.evidence import Evidence
 from paper_tables.tables.readings import layer_responses, sorted_responses
+
+Values = dict[str, list[float]]  # run -> std of each layer's responses
 
 
 def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
@@ -32,14 +33,7 @@ def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawin
     return figure, canvas.Drawing(alt_text(artefact, ordered, evidence.paper), notes, marks)
 
 
-def _panel(
-    ax: Axes,
-    artefact: Artefact,
-    evidence: Evidence,
-    values: dict[str, list[float]],
-    readings: dict[str, dict[int, str]],
-    title: str,
-) -> None:
+def _panel(ax: Axes, artefact: Artefact, evidence: Evidence, values: Values, readings: Any, title: str) -> None:
     """One panel: our curves, and hollow marks where the paper's could be read off."""
     spec = artefact.spec
     for run, stds in values.items():
@@ -64,14 +58,8 @@ def _panel(
 
 
 def _legend(ax: Axes, artefact: Artefact, evidence: Evidence, there: set[str]) -> None:
-    handles = []
-    for run in artefact.spec["curves"]:
-        words = evidence.paper.label(run) + ("" if run in there or not there else " (not run)")
-        tint = canvas.colour(run, evidence.paper)
-        handles.append(
-            Line2D([], [], color=tint, label=words, linestyle=style_of(run, artefact), linewidth=canvas.pt(1.6))
-        )
-    full = evidence.paper.length(artefact.spec["curves"][0])
+    runs, full = artefact.spec["curves"], evidence.paper.length(artefact.spec["curves"][0])
+    handles = [canvas.net_handle(run, there, evidence, 1.6, style_of(run, artefact)) for run in runs]
     ax.legend(handles=[*handles, *canvas.paper_handles(evidence.results, full, {"o"})], loc="upper right", ncols=2)
 
 
@@ -79,7 +67,7 @@ def style_of(run: str, artefact: Artefact) -> Literal["--", "-"]:
     return "--" if run in artefact.spec["dashed"] else "-"
 
 
-def alt_text(artefact: Artefact, ordered: dict[str, list[float]], paper: Paper) -> str:
+def alt_text(artefact: Artefact, ordered: Values, paper: Paper) -> str:
     parts = [f"{artefact.title}: standard deviation of layer responses, in layer order and sorted by size."]
     for run, stds in ordered.items():
         words = f"{len(stds)} layers, mean {np.mean(stds):.2f}, largest {max(stds):.2f}" if stds else "not run"
