@@ -81,12 +81,8 @@ def stage_words(net: Net, name: str) -> str:
 
 
 def layer_words(layer: dict[str, Any]) -> str:
-    if layer["kind"] == "fc":
-        return f"{layer['filters']}-d fc"
-    if layer["kind"] == "average pool":
-        return "average pool"
-    size = f"{layer['kernel']}x{layer['kernel']}"
-    return f"{size} max" if layer["kind"] == "max pool" else f"{size}, {layer['filters']}"
+    words = {"fc": "{filters}-d fc", "average pool": "average pool", "max pool": "{kernel}x{kernel} max"}
+    return words.get(layer["kind"], "{kernel}x{kernel}, {filters}").format_map(layer)
 
 
 def stride_words(layer: dict[str, Any]) -> str:

@@ -40,13 +40,9 @@ def response_table(artefact: Artefact, evidence: Evidence) -> Table:
     rows: list[list[str] | str] = []
     for run, values in readings.items():
         ours = sorted_responses(evidence, run)
-        for who in ("paper", "ours"):
-            cells = [""] * len(ranks)
-            for i, rank in enumerate(ranks):
-                if rank in values:
-                    got = f"{ours[rank - 1]:.2f}" if rank <= len(ours) else NOT_RUN
-                    cells[i] = values[rank] if who == "paper" else got
-            rows.append([evidence.paper.label(run), who, *cells])
+        measured = {rank: f"{ours[rank - 1]:.2f}" if rank <= len(ours) else NOT_RUN for rank in values}
+        for who, found in (("paper", values), ("ours", measured)):
+            rows.append([evidence.paper.label(run), who, *(found.get(rank, "") for rank in ranks)])
     note = f"Std at that rank, sorted by size. The paper's values are read off the figure (± {artefact.spec['pm']})."
     return Table(artefact.name, artefact.caption, ["net", "", *(f"rank {r}" for r in ranks)], rows, frozenset(), [note])
 

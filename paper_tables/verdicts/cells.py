@@ -52,8 +52,7 @@ class Conditions:
     @property
     def remarks(self) -> str:
         """All differences, as printed in brackets after a number."""
-        mixed = [f"mixed {', '.join(self.mixed)}"] if self.mixed else []
-        return ", ".join([*mixed, *self.notes])
+        return ", ".join(([f"mixed {', '.join(self.mixed)}"] if self.mixed else []) + self.notes)
 
     @property
     def as_paper(self) -> bool:
@@ -108,13 +107,14 @@ class Measured:
 
     def text(self, cell: Cell | None = None) -> str:
         """mean ± std (n); where the paper prints the best of several runs in a cell, and we have as many, ours too."""
+        spread = f"{self.mean:.2f} ± {self.std:.2f}"
         if self.n == 1:
             text = f"{self.mean:.2f}"
         elif cell and cell.best_of and self.n >= cell.best_of:
             best = max(self.values) if cell.better == "higher" else min(self.values)
-            text = f"{best:.2f} best ({self.mean:.2f} ± {self.std:.2f}, n = {self.n})"
+            text = f"{best:.2f} best ({spread}, n = {self.n})"
         else:
-            text = f"{self.mean:.2f} ± {self.std:.2f} (n = {self.n})"
+            text = f"{spread} (n = {self.n})"
         return text + (f" [{self.conditions.remarks}]" if self.conditions.remarks else "")
 
 
