@@ -29,7 +29,8 @@ def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawin
         extra = PITCH * (rows - len(layers)) / 2  # the shorter block in the middle
         _block(axes, WIDTH * i + 1.75, 0.45 + extra, layers, general)
         if not general:
-            words_below = caption(label(block["net"]), block["stage"], layers)
+            side = layers[-1]["output"]
+            words_below = f"{label(block['net'])}, {block['stage']} ({side}×{side} maps)"
             diagram.say(axes, WIDTH * i + 1.75, 1.42 + PITCH * rows, words_below, 9, color="#6a717a")
     text = "; ".join(f"{label(b['net'])}: {', '.join(map(words, ls))}" for b, ls in zip(wanted, found, strict=True))
     drawing = canvas.Drawing(f"{artefact.title}: weight layers with an identity shortcut around them. {text}.", [])
@@ -44,11 +45,6 @@ def identity_block(net: dict[str, Any], stage: str) -> list[dict[str, Any]]:
 
 def words(layer: dict[str, Any]) -> str:
     return f"{layer['kernel']}×{layer['kernel']}, {layer['filters']}"
-
-
-def caption(label: str, stage: str, layers: list[dict[str, Any]]) -> str:
-    side = layers[-1]["output"]
-    return f"{label}, {stage} ({side}×{side} maps)"
 
 
 def _block(axes: Axes, x: float, y: float, layers: list[dict[str, Any]], general: bool) -> None:

@@ -143,6 +143,7 @@ def pen(series: str, panel: dict[str, Any], run: str = "", paper: Paper | None =
 
 
 def drawn(pen: dict[str, Any]) -> dict[str, Any]:
+    """The pen at the printed width."""
     return pen | {"linewidth": canvas.pt(pen["linewidth"])}
 
 

@@ -85,10 +85,10 @@ def first_rows(columns: list[list[Layer]]) -> list[tuple[int, int]]:
 
 def placed(column: list[Layer], starts: list[tuple[int, int]]) -> list[Layer]:
     """The layers with their rows: each section begins at the same height in every column."""
-    begin, seen, found = dict(starts), dict.fromkeys(dict(starts), 0), []
+    free, found = dict(starts), []
     for layer in column:
-        found.append(replace(layer, row=begin[layer.output] + seen[layer.output]))
-        seen[layer.output] += 1
+        found.append(replace(layer, row=free[layer.output]))
+        free[layer.output] += 1
     return found
 
 

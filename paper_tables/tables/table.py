@@ -67,11 +67,7 @@ class Table:
 
 
 def _pipe(cells: list[str]) -> str:
-    return "| " + " | ".join(markdown_text(cell) for cell in cells) + " |"
-
-
-def markdown_text(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
 
 
 def _tex_row(cells: list[str]) -> str:
