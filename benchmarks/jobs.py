@@ -31,7 +31,7 @@ from reproduce.utils.precision import computed, set_precision
 
 ROUNDS = 3
 RUN, BATCH = "cifar10-resnet-20", 128
-CPU = ((1, 2), (False,), 2, 8)  # jobs, with the captured step or without, iterations to warm up, iterations timed
+CPU = ((1, 2), (False,), 2, 8)  # jobs, with a CUDA graph or without, iterations to warm up, iterations timed
 GPU = ((1, 4, 16), (False, True), 200, 1000)
 _meet: Any = None  # the barrier of all processes of a measurement
 

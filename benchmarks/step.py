@@ -39,7 +39,7 @@ from reproduce.utils.precision import autocast, computed, has_bf16, set_precisio
 
 BATCH = 128
 ROUNDS = 26  # the first one warms up; many short turns, as other loads of a machine come and go
-# By depth: ours is to be at least so many times as fast; on a GPU the captured step.
+# By depth: ours is to be at least so many times as fast; on a GPU with a CUDA graph.
 BARS = {20: {"usual": 2.5, "bare": 0.98}, 56: {"usual": 2.0, "bare": 0.98}}
 GPU_BARS = {20: {"usual": 6.0, "bare": 0.98}, 110: {"usual": 5.0, "bare": 0.98}}
 STEPS = {20: 2, 56: 1}  # depth -> iterations per turn
