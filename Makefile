@@ -45,7 +45,7 @@ endif
 
 as-it-is:
 	@$(PYTHON) -c 'import sys, importlib.util as u; \
-	lack = ", ".join(m for m in ("jinja2", "matplotlib", "packaging", "pandas", "plotly", "yaml") if u.find_spec(m) is None); \
+	lack = ", ".join(m for m in ("jinja2", "matplotlib", "packaging", "pandas", "plotly", "rich", "yaml") if u.find_spec(m) is None); \
 	sys.exit("$(PYTHON) lacks " + lack + ": leave that environment and make will make .venv, or complete it: " \
 	  "$(PYTHON) -m pip install -c constraints.txt -e .[dev]" if lack else 0)'
 
@@ -106,7 +106,7 @@ help:                ## This list
 	@awk '/^##@ / { print (n++ ? "\n" : "") substr($$0, 5) } /^##= / { variables = variables "\n  " substr($$0, 5) } \
 	  /^[a-z][a-z0-9 -]*:.*## / { split($$0, part, /:.*## /); gsub(/ /, ", ", part[1]); printf "  %-24s %s\n", part[1], part[2] } \
 	  END { print "\nVariables (make TARGET NAME=value ...)" variables }' $(firstword $(MAKEFILE_LIST))
-demo:                ## Nets of 20 and 56 layers on embedded images, and the report: a minute or two on two cores
+demo:                ## Nets of 20 and 56 layers on synthetic images, and the report: a minute or two on two cores
 doctor: $(INSTALLED) ## Is this machine fit for training? One line per finding
 	@$(if $(FOR),runs=$$($(PAPER) runs $(FOR)) || exit; $(REPRODUCE) doctor $$runs $(OPTIONS),$(REPRODUCE) doctor)
 
@@ -187,7 +187,7 @@ test-reliability: $(INSTALLED) ## Interruptions, full disks, bad input: figures 
 smoke:               ## A few iterations of every run, evaluated and rendered (part of `make test`)
 architectures: $(INSTALLED) ## Count the nets layer by layer again: results/architectures.json
 	@$(REPRODUCE) architectures
-bench: $(INSTALLED)  ## Speed of a training step, against the usual loop and against bare PyTorch
+bench: $(INSTALLED)  ## Speed of a training step, against a common loop and against bare PyTorch
 	@$(PYTHON) -m benchmarks step && $(PAPER) speed step
 bench-options: $(INSTALLED) ## Speed of a step by precision, memory layout, compilation, CUDA graph, threads
 	@$(PYTHON) -m benchmarks variants && $(PAPER) speed options
@@ -241,7 +241,7 @@ footnotes-cifar: $(INSTALLED)
 $(PRINTED): $(INSTALLED)
 	@$(call render,$(artefact))
 
-# The deep nets first: side by side with their 20-layer twins after them, neither core waits.
+# The deep nets first: with their 20-layer twins after them, neither core waits.
 demo: override PROFILE := demo
 demo: JOBS ?= 2
 demo: $(INSTALLED)

@@ -9,7 +9,7 @@ from reproduce.utils.errors import UserError
 from reproduce.utils.signals import watch_parent
 
 COMMANDS = {  # a module of this package, each with a function `bench`
-    "step": "speed of a training step, against the usual loop and against bare PyTorch",
+    "step": "speed of a training step, against a common loop and against bare PyTorch",
     "variants": "speed of a step, executed in several ways",
     "jobs": "speed of several trainings at a time, against one alone",
     "data": "speed of ImageNet's training view, against torchvision's pipeline",
@@ -21,8 +21,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     chosen = made.add_subparsers(dest="command", required=True)
     parts = {name: chosen.add_parser(name, help=text) for name, text in COMMANDS.items()}
-    parts["data"].add_argument("--images", type=Path, help="a folder or tar of images (default: the embedded ones)")
-    parts["imagenet"].add_argument("--root", help="a folder in ImageNet's layout (default: the embedded images)")
+    parts["data"].add_argument("--images", type=Path, help="a folder or tar of images (default: synthetic ones)")
+    parts["imagenet"].add_argument("--root", help="a folder in ImageNet's layout (default: synthetic ones)")
     return made
 
 

@@ -48,7 +48,7 @@ reference = T.Compose([T.RandomResizedCrop(224), T.RandomHorizontalFlip(), T.ToT
 
 @contextmanager
 def opened(images: Path | None) -> Iterator[ImageNetDataModule]:
-    """The paper's training view over a folder or tar of images, as one class, or over the embedded ones."""
+    """The paper's training view over a folder or tar of images, as one class, or over synthetic ones."""
     if images is None:
         yield _module("synthetic", "")
         return
@@ -155,7 +155,7 @@ def bench(images: Path | None = None) -> Path:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with opened(images) as data, _threads(1), from_shards(data) as stored:
         log(f"timing {ROUNDS} rounds of {data.batch_size} images ...")
-        timed = f"{data.n_train} images of {images.name}" if images else "embedded images"
+        timed = f"{data.n_train} images of {images.name}" if images else "synthetic images"
         found: dict[str, object] = {"images": timed}
         found |= {"bar": THRESHOLD, "per_core": PER_CORE, "side": SIDE, "seconds": in_turns(data, stored)}
         log(f"timing the loader with {cores()} workers, and the nets ...")

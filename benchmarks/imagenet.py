@@ -61,7 +61,7 @@ def measure(config: Config, steps: int, device: torch.device) -> dict[str, list[
 def bench(root: str | None = None) -> Path:
     """results/bench/imagenet.json: ResNet-50, batch 256, bf16, channels_last, compiled; a trial of ResNet-18 on a CPU.
 
-    `root`: a folder in ImageNet's layout; the embedded images by default.
+    `root`: a folder in ImageNet's layout; synthetic ones by default.
     """
     run, batch, steps, overrides = FULL if torch.cuda.is_available() else TRIED
     config = configured(run, batch, steps, overrides, root)
@@ -72,4 +72,4 @@ def bench(root: str | None = None) -> Path:
     seconds = measure(config, steps, device)
     found: dict[str, object] = {"run": run, "batch": batch, "crop": config.data.size, "bar": THRESHOLD}
     found |= {"seconds": seconds, "precision": computed("bf16", device), "compiled": config.train.compile}
-    return write_bench("imagenet", device, found | {"images": "folder of images" if root else "embedded images"})
+    return write_bench("imagenet", device, found | {"images": "folder of images" if root else "synthetic images"})

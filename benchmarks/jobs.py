@@ -31,7 +31,7 @@ from reproduce.utils.precision import computed, set_precision
 
 ROUNDS = 3
 RUN, BATCH = "cifar10-resnet-20", 128
-CPU = ((1, 2), (False,), 2, 8)  # jobs, with the captured step or without, iterations to warm up, iterations timed
+CPU = ((1, 2), (False,), 2, 8)  # jobs, with a CUDA graph or without, iterations to warm up, iterations timed
 GPU = ((1, 4, 16), (False, True), 200, 1000)
 _meet: Any = None  # the barrier of all processes of a measurement
 
@@ -99,7 +99,7 @@ def rate(jobs: int, graph: bool, warm: int, timed: int, environment: dict[str, s
 
 
 def bench() -> Path:
-    """results/bench/jobs.json: k ResNet-20 at a time, in turns, in bf16; on a GPU also captured and by MPS."""
+    """results/bench/jobs.json: k ResNet-20 at a time, in turns, in bf16; on a GPU also by CUDA graphs and by MPS."""
     gpu = torch.cuda.is_available()
     jobs, graphs, warm, timed = GPU if gpu else CPU
     rows: dict[tuple[int, bool, bool], list[float]] = {}
@@ -110,7 +110,7 @@ def bench() -> Path:
         except (RuntimeError, UserError, UserWarning) as error:
             if not (graph or environment):
                 raise
-            log(f"{k} at a time{', captured' * graph}{', by MPS' * bool(environment)}: left out; {error}")
+            log(f"{k} at a time{', CUDA graph' * graph}{', by MPS' * bool(environment)}: left out; {error}")
         else:
             rows.setdefault((k, graph, bool(environment)), []).append(found)
 
@@ -128,5 +128,5 @@ def bench() -> Path:
         if len(speeds) == ROUNDS
     ]
     device = torch.device("cuda" if gpu else "cpu")
-    conditions = {"run": RUN, "batch": BATCH, "precision": computed("bf16", device), "images": "embedded images"}
+    conditions = {"run": RUN, "batch": BATCH, "precision": computed("bf16", device), "images": "synthetic images"}
     return write_bench("jobs", device, conditions | {"rows": found})

@@ -39,7 +39,7 @@ from reproduce.utils.precision import autocast, computed, has_bf16, set_precisio
 
 BATCH = 128
 ROUNDS = 26  # the first one warms up; many short turns, as other loads of a machine come and go
-# By depth: ours is to be at least so many times as fast; on a GPU the captured step.
+# By depth: ours is to be at least so many times as fast; on a GPU with a CUDA graph.
 THRESHOLDS = {20: {"usual": 2.5, "bare": 0.98}, 56: {"usual": 2.0, "bare": 0.98}}
 GPU_THRESHOLDS = {20: {"usual": 6.0, "bare": 0.98}, 110: {"usual": 5.0, "bare": 0.98}}
 STEPS = {20: 2, 56: 1}  # depth -> iterations per turn
@@ -192,7 +192,7 @@ def rows(device: torch.device) -> Iterator[dict[str, Any]]:
     for precision, depth, graph in product(("bf16", "fp32"), steps, (False, True) if gpu else (False,)):
         if computed(precision, device) != precision:
             continue  # bf16 on a CPU without it: the fp32 rows are what it does
-        name = f"ResNet-{depth}{', captured' if graph else ''}"
+        name = f"ResNet-{depth}{', CUDA graph' if graph else ''}"
         log(f"timing {name} in {precision} ...")
         try:
             with captured_or_failed():
@@ -207,5 +207,5 @@ def rows(device: torch.device) -> Iterator[dict[str, Any]]:
 def bench() -> Path:
     """Time nets of the paper at batch 128 in bf16 (which the thresholds are for) and fp32: results/bench/step.json."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = {"images": "embedded images", "batch": BATCH, "rows": list(rows(device))}
+    found = {"images": "synthetic images", "batch": BATCH, "rows": list(rows(device))}
     return write_bench("step", device, found | {"bf16_instructions": device.type == "cuda" or has_bf16()})

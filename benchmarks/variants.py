@@ -36,10 +36,10 @@ CPU = BOTH | {"bf16, one thread": (BF16, "execution.threads=1")}
 GPU = BOTH | {
     "tf32, channels_last": ("train.precision=tf32",),
     "bf16, autotuned": (BF16, "execution.cudnn_benchmark=true"),
-    "bf16, captured": (BF16, "execution.cuda_graph=true"),
-    "bf16, autotuned and captured": (BF16, "execution.cudnn_benchmark=true", "execution.cuda_graph=true"),
-    "bf16, compiled and captured": (BF16, "train.compile=true", "execution.cuda_graph=true"),
-    "fp32, captured": ("train.precision=fp32", "execution.cuda_graph=true"),
+    "bf16, CUDA graph": (BF16, "execution.cuda_graph=true"),
+    "bf16, autotuned and CUDA graph": (BF16, "execution.cudnn_benchmark=true", "execution.cuda_graph=true"),
+    "bf16, compiled and CUDA graph": (BF16, "train.compile=true", "execution.cuda_graph=true"),
+    "fp32, CUDA graph": ("train.precision=fp32", "execution.cuda_graph=true"),
 }
 DEPTHS = 20, 56  # no deeper: each of three variants would compile for minutes
 STEPS = {"cpu": 1, "cuda": 50}  # iterations of a turn: on a GPU a whole chunk
@@ -91,7 +91,7 @@ def measure(depth: int, device: torch.device) -> Iterator[dict[str, object]]:
     for name, variant in variants.items():
         first, *seconds = variant.seconds
         start = (first - statistics.median(seconds)) * STEPS[device.type]
-        yield {"net": f"ResNet-{depth}", "way": name, "seconds": seconds, "start": start}
+        yield {"net": f"ResNet-{depth}", "variant": name, "seconds": seconds, "start": start}
 
 
 def bench() -> Path:
@@ -99,4 +99,4 @@ def bench() -> Path:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = [row for depth in DEPTHS for row in measure(depth, device)]
     set_threads(resolve("cifar10-resnet-20", "demo", []).config)
-    return write_bench("options", device, {"batch": BATCH, "images": "embedded images", "rows": rows})
+    return write_bench("options", device, {"batch": BATCH, "images": "synthetic images", "rows": rows})

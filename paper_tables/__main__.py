@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -25,48 +26,43 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="python -m paper_tables", description="What the paper says, beside what came out.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    runs = commands.add_parser("runs", help="the run ids that artefacts need, one a line")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], words: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=words)
+        made.set_defaults(run=run)
+        return made
+
+    runs = command("runs", _runs, "the run ids that artefacts need, one a line")
     runs.add_argument("artefacts", nargs="+", metavar="ARTEFACT")
-    render = commands.add_parser("render", help="write the report and print the named artefacts (all: the headline)")
+    render = command("render", _render, "write the front page and the artefacts, and print these (all: the headline)")
     render.add_argument("artefacts", nargs="+", metavar="ARTEFACT|all")
-    check = commands.add_parser("check", help="measured against paper, and every claim; exit 1 where one fails")
-    headline = commands.add_parser("headline", help="the headline as Markdown")
-    readme = commands.add_parser(
-        "readme", help="put overview, benchmarks and reliability between the markers of a Markdown file"
-    )
+    check = command("check", _check, "measured against paper, and every claim; exit 1 where one fails")
+    headline = command("headline", _headline, "the headline as Markdown")
+    readme = command("readme", _readme, "write the overview, benchmarks and reliability that a Markdown file marks")
     readme.add_argument("file", type=Path)
     readme.add_argument("--check", action="store_true", help="change nothing; exit 1 where the file is stale")
-    speed = commands.add_parser("speed", help="what a benchmark measured, as a table")
+    speed = command("speed", _speed, "what a benchmark measured, as a table")
     speed.add_argument("benchmark", choices=["step", "options", "jobs", "loader", "imagenet", "report"])
-    speed.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
-    compare = commands.add_parser(
-        "compare", help="runs, or two sets of results, side by side: errors, curves, configuration"
-    )
-    compare.add_argument(
-        "what", nargs="+", metavar="RUN|SET", help="runs of --profile; or A B; or B alone, --profile being A"
-    )
-    artefacts = commands.add_parser(
-        "artefacts", help="the trained artefacts as JSON: <report>/<profile>/artefacts.json"
-    )
-    for command in (render, compare, artefacts):
-        command.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
-    for command in (render, compare):
-        command.add_argument(
-            "--palette", choices=["safe", "paper"], default="safe", help="colours of the figures (safe)"
-        )
-    for command in (render, check, headline, readme, compare, artefacts):
-        command.add_argument("--profile", default="paper", help="which results (paper)")
-        command.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
+    compare = command("compare", _compare, "compare runs, or two sets of results: errors, curves, configuration")
+    of = "runs of --profile; or A B; or B alone, --profile being A"
+    compare.add_argument("what", nargs="+", metavar="RUN|SET", help=of)
+    artefacts = command("artefacts", _artefacts, "the trained artefacts as JSON: <report>/<profile>/artefacts.json")
+    for each in (render, compare, artefacts):
+        each.add_argument("--report", type=Path, default=Path("report"), help="folder of the reports (report)")
+    for each in (render, compare):
+        each.add_argument("--palette", choices=["safe", "paper"], default="safe", help="colours of the figures (safe)")
+    for each in (render, check, headline, readme, compare, artefacts):
+        each.add_argument("--profile", default="paper", help="which results (paper)")
+    for each in (render, check, headline, readme, speed, compare, artefacts):
+        each.add_argument("--results", type=Path, default=Path("results"), help="folder of the results (results)")
     return top
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
-    commands = {"runs": _runs, "render": _render, "check": _check, "headline": _headline, "readme": _readme}
-    commands |= {"speed": _speed, "compare": _compare, "artefacts": _artefacts}
     try:
-        code = commands[options.command](options)
+        code: int = options.run(options)
         print(end="", flush=True)  # what cannot be written is to be known here
         return code
     except UserError as error:
@@ -85,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _end_output() -> None:
-    """Print what is still held back; where that fails drop it, else Python tries again at its end and complains."""
+    """Print what is still in the buffer; where that fails drop it, else Python tries again at its end and complains."""
     try:
         print(end="", flush=True)
     except OSError:
@@ -120,7 +116,7 @@ def _render(options: argparse.Namespace) -> int:
 
     evidence = _evidence(options)
     artefacts = evidence.paper.select(options.artefacts)
-    path = page.build(evidence, options.report)
+    path = page.build(evidence, options.report, None if "all" in options.artefacts else artefacts)
     if "all" in options.artefacts:
         print(front_page.headline(evidence))
     else:
@@ -179,10 +175,11 @@ def _readme(options: argparse.Namespace) -> int:
     blocks = {front_page.MARKERS: overview.overview(_evidence(options))}
     blocks |= {part.MARKERS: part.block(options.results) for part in (speed, reliability)}
     fresh = update_readme(options.file, blocks, options.check)
-    if options.check and not fresh:
-        command = f"python -m paper_tables readme {options.file} --profile {options.profile}"
-        print(f"{options.file}: what is generated in it is stale; run {command}", file=sys.stderr)
-    return 1 if options.check and not fresh else 0
+    if fresh or not options.check:
+        return 0
+    command = f"python -m paper_tables readme {options.file} --profile {options.profile}"
+    print(f"{options.file}: what is generated in it is stale; run {command}", file=sys.stderr)
+    return 1
 
 
 def _speed(options: argparse.Namespace) -> int:
@@ -198,17 +195,21 @@ def _compare(options: argparse.Namespace) -> int:
     from paper_tables.results import reader
 
     paper, words = replace(load(), palette=options.palette), options.what
-    if all(word in paper.runs for word in words):
+    known = {*paper.runs, *(path.parent.name for path in (options.results / options.profile).glob("*/seed-*"))}
+    if all(word in known for word in words):
         if len(words) < 2:
             raise UserError(f"compare {words[0]}: name at least two runs")
         made = comparison.of_runs(words, _evidence(options))
     else:
         pair = words if len(words) > 1 else [options.profile, *words]
-        runs = [word for word in words if word in paper.runs]
+        runs = [word for word in words if word in known]
         if runs and len(words) > 1:
-            strange = next(word for word in words if word not in paper.runs)
-            raise UserError(f"compare {strange}: no such run, and {runs[0]} is one; name runs, or two sets of results")
-        if len(pair) != 2 or any(word in paper.runs for word in pair):
+            strange = next(word for word in words if word not in known)
+            raise UserError(
+                f"compare {strange}: no such run in the paper or under {options.results / options.profile}, and "
+                f"{runs[0]} is one; name runs, or two sets of results"
+            )
+        if len(pair) != 2 or any(word in known for word in pair):
             raise UserError("compare: name runs, or two sets of results (a profile or its folder), not both")
         a, b = (reader.read(*_set(word, options.results, paper)) for word in pair)
         _say_skipped(a)

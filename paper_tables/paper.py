@@ -38,7 +38,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the paper trains and tests on a data set: all runs whose ids begin with the recipe's name."""
+    """How the paper trains and tests on a data set."""
 
     name: str
     test: str  # what the paper calls the images that it tests on
@@ -60,7 +60,7 @@ class Cell:
     better: str
     paper: float
     printed: str
-    protocol: str | None = None  # None: the last iterate in result.json; else the name in eval-<protocol>.json
+    protocol: str | None = None  # None: after the last iteration, in result.json; else the name in eval-<protocol>.json
     mean: float | None = None  # the paper's mean and std, where it prints them (ResNet-110)
     std: float | None = None
     best_of: int | None = None  # the paper prints the best of so many runs
@@ -88,7 +88,7 @@ class Artefact:
 
     @property
     def columns(self) -> list[dict[str, Any]]:
-        return [c if isinstance(c, dict) else {"title": str(c)} for c in self.spec.get("columns", [])]
+        return columns_of(self.spec)
 
     @property
     def printed(self) -> list[Cell]:
@@ -122,7 +122,8 @@ class Paper:
     claims: list[dict[str, Any]]
     claim_groups: dict[str, str]  # section -> title
     front_page: list[dict[str, Any]]
-    runs: dict[str, dict[str, Any]]
+    runs: dict[str, dict[str, Any]]  # recipe, label, colour
+    nets: dict[str, str]  # counted and not trained: id -> label
     profiles: dict[str, str]
     recipes: dict[str, Recipe]
     metrics: dict[str, Metric]
@@ -141,15 +142,13 @@ class Paper:
             if name in (artefact.name, artefact.target):
                 return artefact
         known = [*self.artefacts, *(a.target for a in self.artefacts.values())]
-        last = {kind: max(int(n.removeprefix(kind)) for n in self.artefacts if n.startswith(kind)) for kind in KINDS}
-        listed = ", ".join(f"{kind}1..{kind}{n}" for kind, n in last.items())
-        raise UserError(f"unknown artefact '{name}'{guess(name, known)}; known: {listed}")
+        raise UserError(f"unknown artefact '{name}'{guess(name, known)}; known: {', '.join(self.artefacts)}")
 
     def select(self, names: list[str]) -> list[Artefact]:
         """The named artefacts without repeats; `all` stands for every one, in the paper's order."""
         if "all" in names:
             return list(self.artefacts.values())
-        return list({artefact.name: artefact for artefact in map(self.find, names)}.values())
+        return [self.artefacts[name] for name in dict.fromkeys(self.find(word).name for word in names)]
 
     def check_profile(self, profile: str, results: Path) -> str:
         """The profile if it is built in, of the form <profile>+<hash8>, or has results. Raises UserError otherwise."""
@@ -166,28 +165,33 @@ class Paper:
 
     def profile_words(self, profile: str) -> str:
         """What a profile is, in a sentence; of <profile>+<hash8> only that the command line changed it."""
-        base, plus, _ = profile.partition("+")
-        changed = f"{base} with values of its own, which the command of each training names"
-        return changed if plus else self.profiles.get(base, "a profile of your own")
+        if "+" in profile:
+            return f"{profile.partition('+')[0]} with values of its own, which the command of each training names"
+        return self.profiles.get(profile, "a profile of your own")
 
     def recipe(self, run: str) -> Recipe:
-        return self.recipes[run.partition("-")[0]]
+        """How the paper trains this run; of a data set that it has not, a recipe without length.
+
+        The id of a run that the paper has not begins with its data set.
+        """
+        name = self.look(run).get("recipe", run.partition("-")[0])
+        return self.recipes.get(name, Recipe(name, "test", 0, 0, next(iter(self.recipes.values())).curves, {}))
 
     def length(self, run: str) -> int:
-        """Iterations of the full training of this run in the paper."""
-        return int(self.runs.get(run, {}).get("length", self.recipe(run).iterations))
+        """Iterations of the full training of this run in the paper; 0 where it has no such data set."""
+        return int(self.look(run).get("length", self.recipe(run).iterations))
 
     def protocol(self, run: str, name: str) -> dict[str, Any]:
         """How the paper tests this run by a protocol: sides, n, precision; empty for a protocol that is none of it."""
         return self.recipe(run).protocols.get(name, {})
 
     def label(self, run: str) -> str:
-        """The net's name in the paper's words: ResNet-110, plain-18."""
-        name = run.upper() if run.startswith("vgg") else run.partition("-")[2].replace("resnet", "ResNet")
-        return str(self.runs.get(run, {}).get("label", name))
+        """The net's name in the paper's words, ResNet-110 or plain-18; of a run that it has not, the run's id."""
+        return str(self.look(run).get("label", self.nets.get(run, run)))
 
-
-KINDS = ("table", "fig")
+    def look(self, run: str) -> dict[str, Any]:
+        """Recipe, label, colour and line of a run; of one that the paper has not, the colour alone."""
+        return self.runs.get(run, {"colour": "grey"})
 
 
 def guess(word: str, known: list[str]) -> str:
@@ -222,7 +226,7 @@ def typeset(value: Any) -> Any:
 
 @lru_cache
 def load(name: str = "resnet") -> Paper:
-    """The paper in papers/<name>.yaml, checked. Raises UserError where the file does not hold together."""
+    """The paper in papers/<name>.yaml, checked. Raises UserError where the file contradicts itself."""
     path = PAPERS / f"{name}.yaml"
     data = typeset(yaml.load(path.read_text(encoding="utf-8"), Loader=_AsPrinted))
     kinds = {"table": data.pop("tables"), "fig": data.pop("figures")}
@@ -232,6 +236,7 @@ def load(name: str = "resnet") -> Paper:
         raise UserError(f"{path.name}: artefacts: must list every table and figure once: {', '.join(expected)}")
     data |= {key: float(data[key]) for key in ("default_tolerance", "single_run_margin")}
     data["recipes"] = {key: Recipe(**value) for key, value in data["recipes"].items()}
+    data["runs"] = {run: {"recipe": key, **look} for key, runs in data["runs"].items() for run, look in runs.items()}
     data["metrics"] = {key: Metric(**value) for key, value in data["metrics"].items()}
     data.pop("reasons")
     paper = Paper(artefacts={}, **data)
@@ -250,7 +255,7 @@ def _artefact(name: str, spec: dict[str, Any], paper: Paper) -> Artefact:
     if not all(words.values()) or status not in STATUSES or (status != "measured" and "reason" not in spec):
         raise ValueError("needs title, section, caption, protocol, a known status and its reason")
     rows: list[tuple[dict[str, Any], list[str | Cell]]] = []
-    columns = [c if isinstance(c, dict) else {"title": c} for c in spec.get("columns", [])]
+    columns = columns_of(spec)
     for row in spec.get("rows", []):
         mapping = row if isinstance(row, dict) else {"cells": row}
         values = mapping.get("cells", [])
@@ -267,10 +272,14 @@ def _artefact(name: str, spec: dict[str, Any], paper: Paper) -> Artefact:
     return Artefact(name, status=status, reason=reason, target=target, spec=spec, rows=rows, readings=readings, **words)
 
 
+def columns_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [column if isinstance(column, dict) else {"title": str(column)} for column in spec.get("columns", [])]
+
+
 def _cell(artefact: str, defaults: dict[str, Any], value: Any, paper: Paper) -> str | Cell:
     """The printed text, or a `Cell` where a run stands behind it. `defaults`: of the table, the row and the column."""
     given = value if isinstance(value, dict) else {"paper": value}
-    given = {"paper": math.nan, "printed": "not printed"} | given if "paper" not in given else given
+    given = given if "paper" in given else {"paper": math.nan, "printed": "not printed"} | given
     whole = defaults | given
     try:
         float(given["paper"])

@@ -29,7 +29,8 @@ def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawin
         extra = PITCH * (rows - len(layers)) / 2  # the shorter block in the middle
         _block(axes, WIDTH * i + 1.75, 0.45 + extra, layers, general)
         if not general:
-            words_below = caption(label(block["net"]), block["stage"], layers)
+            side = layers[-1]["output"]
+            words_below = f"{label(block['net'])}, {block['stage']} ({side}×{side} maps)"
             diagram.say(axes, WIDTH * i + 1.75, 1.42 + PITCH * rows, words_below, 9, color="#6a717a")
     text = "; ".join(f"{label(b['net'])}: {', '.join(map(words, ls))}" for b, ls in zip(wanted, found, strict=True))
     drawing = canvas.Drawing(f"{artefact.title}: weight layers with an identity shortcut around them. {text}.", [])
@@ -46,23 +47,18 @@ def words(layer: dict[str, Any]) -> str:
     return f"{layer['kernel']}×{layer['kernel']}, {layer['filters']}"
 
 
-def caption(label: str, stage: str, layers: list[dict[str, Any]]) -> str:
-    side = layers[-1]["output"]
-    return f"{label}, {stage} ({side}×{side} maps)"
-
-
 def _block(axes: Axes, x: float, y: float, layers: list[dict[str, Any]], general: bool) -> None:
     """From the input at the top: layers with ReLU between them, the addition, the last ReLU."""
     look = diagram.WHITE if general else diagram.FILLS[64]
-    name = r"$\mathbf{x}$" if general else f"{layers[-1]['filters']}-d"
-    diagram.say(
-        axes, x if general else x - 0.12, y - (0.2 if general else 0.06), name, PT, ha="center" if general else "right"
-    )
+    if general:
+        diagram.say(axes, x, y - 0.2, r"$\mathbf{x}$", PT)
+    else:
+        diagram.say(axes, x - 0.12, y - 0.06, f"{layers[-1]['filters']}-d", PT, ha="right")
     above, branch = y - 0.06, y + 0.08
     for i, layer in enumerate(layers):
         at = y + 0.42 + PITCH * i
         diagram.arrow(axes, (x, above), (x, at - BOX[1] / 2), head=10)
-        diagram.box(axes, x, at, BOX, "weight layer" if general else words(layer), look, PT)
+        diagram.box(axes, (x, at), BOX, "weight layer" if general else words(layer), look, PT)
         above = at + BOX[1] / 2
         if i < len(layers) - 1:
             diagram.say(axes, x + 0.12, above + (PITCH - BOX[1]) / 2, "relu", PT - 1.5, ha="left", style="italic")
@@ -81,7 +77,7 @@ def _block(axes: Axes, x: float, y: float, layers: list[dict[str, Any]], general
 def _around(axes: Axes, x: float, ends: tuple[float, float], general: bool) -> None:
     """The shortcut, into the right side of the addition."""
     reach = BOX[0] / 2 + 0.45
-    diagram.shortcut(axes, x, ends, reach, into=0.1, head=10)
+    diagram.shortcut(axes, x, ends, reach, 10, into=0.1)
     if general:
         middle = sum(ends) / 2
         diagram.say(axes, x + reach + 0.12, middle - 0.11, r"$\mathbf{x}$", PT, ha="left")

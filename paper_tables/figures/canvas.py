@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -19,6 +18,8 @@ from paper_tables.results.reader import Results, RunResult
 from paper_tables.verdicts.cells import conditions_for
 
 SCREEN = 96.0  # pixels of the page per inch of a figure
+# The paper's hollow marks -> what they stand for.
+SHAPES = {"o": "test error", "s": "training error", "v": "below this", "^": "above this"}
 FONT = 9.0  # font.size of style.mplstyle: sizes in the code go with it, and shrink with it to the printed width
 
 
@@ -47,14 +48,16 @@ class Drawing:
         return "wide" if self.pixels[0] > 1150 else "tall" if self.pixels[1] > 1150 else ""
 
 
-def size_of(artefact: Artefact) -> tuple[float, float]:
-    width, height = artefact.spec["size"]
-    return float(width), float(height)
+def panels(artefact: Artefact, rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    """A figure of the artefact's size and its axes, rows x columns, laid out around their labels and legends."""
+    width, height = map(float, artefact.spec["size"])
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def colour(run: str, paper: Paper) -> str:
     """Of a run, in the palette that the report is drawn in."""
-    return PALETTES[paper.palette][paper.runs[run]["colour"]]
+    return PALETTES[paper.palette][paper.look(run)["colour"]]
 
 
 def paper_alpha(results: Results) -> float:
@@ -75,29 +78,29 @@ def marks_words(results: Results, length: int) -> str:
     return f"Hollow marks: values read off the paper's figure{where}."
 
 
-def paper_handle(results: Results, length: int, marker: str = "o") -> Line2D:
+def paper_handles(results: Results, length: int, shapes: set[str]) -> list[Line2D]:
+    """A legend's entries for the hollow marks of these shapes; the first says where they come from."""
+    found = [shape for shape in SHAPES if shape in shapes]
+    words = [f"paper, {SHAPES[shape]}" for shape in found]
+    if found:
+        words[0] = paper_words(results, length) + (f", {SHAPES[found[0]]}" if len(found) > 1 else "")
     style: dict[str, Any] = {"color": "#555555", "alpha": paper_alpha(results), "markerfacecolor": "white"}
-    style |= {"marker": marker, "markersize": pt(5), "label": paper_words(results, length)}
-    return Line2D([], [], linestyle="none", **style)
+    style |= {"markersize": pt(5), "linestyle": "none"}
+    return [Line2D([], [], marker=shape, label=text, **style) for shape, text in zip(found, words, strict=True)]
 
 
 def mark(axes: Axes, at: tuple[float, float, float], run: str, evidence: Evidence, marker: str = "o") -> None:
     """A hollow mark: a value read off the paper's figure; `at`: x, y and the uncertainty of the reading."""
     x, y, pm = at
-    axes.errorbar(
-        x,
-        y,
-        yerr=pm or None,
-        marker=marker,
-        markersize=pt(5),
-        markerfacecolor="white",
-        color=colour(run, evidence.paper),
-        markeredgewidth=pt(1.1),
-        elinewidth=pt(0.8),
-        alpha=paper_alpha(evidence.results),
-        clip_on=False,
-        zorder=6,
-    )
+    style: dict[str, Any] = {"color": colour(run, evidence.paper), "alpha": paper_alpha(evidence.results)}
+    style |= {"marker": marker, "markersize": pt(5), "markerfacecolor": "white", "markeredgewidth": pt(1.1)}
+    axes.errorbar(x, y, yerr=pm or None, elinewidth=pt(0.8), clip_on=False, zorder=6, **style)
+
+
+def net_handle(run: str, there: set[str], evidence: Evidence, width: float, line: Any = "-") -> Line2D:
+    """A legend's entry for a net; `there`: the nets that have a curve, beside which the others are not run."""
+    words = evidence.paper.label(run) + ("" if run in there or not there else " (not run)")
+    return Line2D([], [], color=colour(run, evidence.paper), linestyle=line, linewidth=pt(width), label=words)
 
 
 def say_not_run(axes: Axes, height: float = 0.5) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -29,13 +28,14 @@ TWO_PANELS = (8.6, 4.3)  # inches: a figure of training and test error
 def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
     """The figure of an artefact with `panels`; a panel in which nothing was run says so."""
     panels = artefact.spec["panels"]
-    figure, axes = plt.subplots(1, len(panels), figsize=canvas.size_of(artefact), squeeze=False)
+    figure, axes = canvas.panels(artefact, 1, len(panels))
     frame = frame_of(artefact, evidence)
     for ax, panel in zip(axes[0], panels, strict=True):
         _panel(ax, panel, artefact, evidence, frame)
     canvas.footline(figure, frame.trainings, evidence, "test_error")
     notes = notes_of(panels[0], frame.full, frame.share, frame.top)
-    return figure, canvas.Drawing(alt_text(artefact, evidence), notes, canvas.marks_words(evidence.results, frame.full))
+    marks = canvas.marks_words(evidence.results, frame.full) if artefact.readings else ""
+    return figure, canvas.Drawing(alt_text(artefact, evidence), notes, marks)
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Frame:
 
 def frame_of(artefact: Artefact, evidence: Evidence) -> Frame:
     trainings = [s for run in artefact.named_runs() for s in evidence.trainings(run) if s.curve is not None]
-    full = evidence.paper.length(artefact.named_runs()[0])
-    budget = max((int(s.result["iterations"]) for s in trainings), default=full)
-    return Frame(
-        trainings, full, budget / full, max(top_of(panel, evidence, budget) for panel in artefact.spec["panels"])
-    )
+    length = evidence.paper.length(artefact.named_runs()[0])
+    budget = max((int(s.result["iterations"]) for s in trainings), default=length)
+    full = length or budget
+    top = max(top_of(panel, evidence, budget) for panel in artefact.spec["panels"])
+    return Frame(trainings, full, budget / full, top)
 
 
 def mean_curve(trainings: list[RunResult], series: str) -> pd.DataFrame:
@@ -74,25 +74,23 @@ def notes_of(panel: dict[str, Any], full: int, share: float, top: float) -> list
 
 
 def top_of(panel: dict[str, Any], evidence: Evidence, budget: int) -> float:
-    """Upper end of the y axis: the paper's, or a wider one where a curve ends above it."""
+    """Upper end of the y axis: the paper's, or one that fits the curves where the training is short or ends above."""
     high, curves = float(panel["y"][1]), curves_of(panel, evidence)
-    if max((curve.iloc[-1] for curve in curves), default=0.0) <= 0.95 * high:
+    short = budget < evidence.paper.length(panel["curves"][0])
+    if not curves or (not short and max(curve.iloc[-1] for curve in curves) <= 0.95 * high):
         return high
     shown = max(curve[curve.index >= budget / 10].max() for curve in curves)
-    return min(100.0, math.ceil((shown + 1) / 10) * 10.0)
+    return min(100.0, max(high, math.ceil((shown + 1) / 10) * 10.0))
 
 
 def _panel(ax: Axes, panel: dict[str, Any], artefact: Artefact, evidence: Evidence, frame: Frame) -> None:
     share, top = frame.share, frame.top
-    full = evidence.paper.length(panel["curves"][0])
-    unit, unit_name = unit_of(share * full)
-    there: set[str] = set()
-    for run in panel["curves"]:
-        for series in panel["series"]:
-            curve = mean_curve(evidence.trainings(run), series)
-            if not curve.empty:
-                there.add(run)
-                _line(ax, curve, run, series, unit, panel, evidence.paper)
+    unit, unit_name = unit_of(share * frame.full)
+    curves = [(run, s, mean_curve(evidence.trainings(run), s)) for run in panel["curves"] for s in panel["series"]]
+    there = {run for run, _, curve in curves if not curve.empty}
+    for run, series, curve in curves:
+        if not curve.empty:
+            _line(ax, curve, run, series, unit, panel, evidence.paper)
     scale = 1e4 / unit * share  # from the paper's axis, in 10^4 iterations, to ours
     left, right = (float(x) * scale for x in panel["x"])
     ax.set(xlim=(left, right), ylim=(bottom_of(panel, evidence), top), title=panel["title"], ylabel="error (%)")
@@ -141,13 +139,14 @@ def _line(
 def pen(series: str, panel: dict[str, Any], run: str = "", paper: Paper | None = None) -> dict[str, Any]:
     """How a line is drawn: matplotlib's linestyle and linewidth."""
     if len(panel["series"]) == 1:  # Figure 1 has one kind of error in each panel
-        return {"linestyle": paper.runs[run].get("line", "-") if paper else "-", "linewidth": 1.6}
+        return {"linestyle": paper.look(run).get("line", "-") if paper else "-", "linewidth": 1.6}
     if series == "train_error":  # thin, and dashed in Figure 6
         return {"linestyle": "-" if panel.get("thin") == "solid" else (0, (4, 2)), "linewidth": 0.9}
     return {"linestyle": "-", "linewidth": 2.0}
 
 
 def drawn(pen: dict[str, Any]) -> dict[str, Any]:
+    """The pen at the printed width."""
     return pen | {"linewidth": canvas.pt(pen["linewidth"])}
 
 
@@ -157,8 +156,12 @@ def _marks(ax: Axes, panel: dict[str, Any], artefact: Artefact, evidence: Eviden
     Circles for test, squares for training error, a triangle where it only gives a bound.
     """
     for cell, series, x in mark_places(panel, artefact, scale):
-        shape = {"below": "v", "above": "^"}.get(cell.bound or "", "o" if series == "test_error" else "s")
-        canvas.mark(ax, (x, cell.paper, cell.pm or 0.0), cell.run, evidence, shape)
+        canvas.mark(ax, (x, cell.paper, cell.pm or 0.0), cell.run, evidence, shape_of(cell, series))
+
+
+def shape_of(cell: Cell, series: str) -> str:
+    """matplotlib's marker of a reading, a key of canvas.SHAPES."""
+    return {"below": "v", "above": "^"}.get(cell.bound or "", "o" if series == "test_error" else "s")
 
 
 def _published_ends(ax: Axes, panel: dict[str, Any], evidence: Evidence, right: float, width: float) -> None:
@@ -201,10 +204,7 @@ def _off_scale(ax: Axes, artefact: Artefact, panel: dict[str, Any], evidence: Ev
 
 def _legend(ax: Axes, artefact: Artefact, panel: dict[str, Any], there: set[str], evidence: Evidence) -> None:
     """Under the axes, where it covers no curve."""
-    handles = []
-    for run in panel["curves"]:
-        words = evidence.paper.label(run) + ("" if run in there or not there else " (not run)")
-        handles.append(Line2D([], [], color=canvas.colour(run, evidence.paper), linewidth=canvas.pt(2), label=words))
+    handles = [canvas.net_handle(run, there, evidence, 2) for run in panel["curves"]]
     if len(panel["series"]) > 1:
         names = {s: words_for(artefact).get(s, "").removesuffix(" error") for s in panel["series"]}
         handles += [Line2D([], [], color="#555555", label=names[s], **drawn(pen(s, panel))) for s in panel["series"]]
@@ -212,7 +212,8 @@ def _legend(ax: Axes, artefact: Artefact, panel: dict[str, Any], there: set[str]
         if any(found.trainings(run) for run in panel["curves"]):
             look: dict[str, Any] = {"marker": marker, "markersize": canvas.pt(5), "color": "#555555"}
             handles.append(Line2D([], [], linestyle="none", label=f"{publisher}'s weights", **look))
-    handles.append(canvas.paper_handle(evidence.results, evidence.paper.length(panel["curves"][0])))
+    shapes = {shape_of(cell, series) for cell, series, _ in mark_places(panel, artefact, 1.0)}
+    handles += canvas.paper_handles(evidence.results, evidence.paper.length(panel["curves"][0]), shapes)
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch
@@ -23,31 +22,25 @@ FILLS = {
     512: ("#dcebf7", "#5b93c4"),
 }
 WHITE = ("#ffffff", "#7d838b")
-ARROW: dict[str, Any] = {"color": INK, "shrinkA": 0, "shrinkB": 0, "zorder": 2}
+Pair = tuple[float, float]
 
 
 def sheet(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty figure whose data coordinates are inches from the upper left corner."""
-    figure = plt.figure(figsize=(width, height))
-    figure.set_layout_engine("none")  # after its making: an engine of its own that does nothing takes the style's place
+    figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     return figure, axes
 
 
-def box(
-    axes: Axes, x: float, y: float, size: tuple[float, float], words: str, look: tuple[str, str], pt: float
-) -> None:
-    """A layer: a box centred at (x, y) with its words in it."""
-    width, height = size
-    face, edge = look
-    style = f"round,pad=0,rounding_size={min(0.05, height / 4)}"
-    corner = (x - width / 2, y - height / 2)
-    axes.add_patch(
-        FancyBboxPatch(corner, width, height, style, facecolor=face, edgecolor=edge, linewidth=points(0.9), zorder=4)
-    )
-    say(axes, x, y, words, pt, zorder=5)
+def box(axes: Axes, at: Pair, size: Pair, words: str, look: tuple[str, str], pt: float) -> None:
+    """A layer: a box centred at (x, y) with its words in it, of a fill and an edge."""
+    (x, y), (width, height) = at, size
+    corner, style = (x - width / 2, y - height / 2), f"round,pad=0,rounding_size={min(0.05, height / 4)}"
+    pen: dict[str, Any] = {"facecolor": look[0], "edgecolor": look[1], "linewidth": points(0.9), "zorder": 4}
+    axes.add_patch(FancyBboxPatch(corner, width, height, style, **pen))
+    say(axes, x, y, words, pt)
 
 
 def say(axes: Axes, x: float, y: float, words: str, pt: float, **style: Any) -> None:
@@ -56,20 +49,13 @@ def say(axes: Axes, x: float, y: float, words: str, pt: float, **style: Any) -> 
     axes.text(x, y, words, size=points(pt), **(given | style))
 
 
-def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], head: float = 7) -> None:
-    axes.add_patch(
-        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=points(head), linewidth=points(0.9), **ARROW)
-    )
+def arrow(axes: Axes, start: Pair, end: Pair, head: float) -> None:
+    look: dict[str, Any] = {"mutation_scale": points(head), "linewidth": points(0.9), "color": INK, "zorder": 2}
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", shrinkA=0, shrinkB=0, **look))
 
 
 def shortcut(
-    axes: Axes,
-    x: float,
-    ends: tuple[float, float],
-    reach: float,
-    dotted: bool = False,
-    into: float = 0.0,
-    head: float = 7,
+    axes: Axes, x: float, ends: Pair, reach: float, head: float, dotted: bool = False, into: float = 0
 ) -> None:
     """From the line at (x, first end) out to x + reach and back to (x + into, second end), dotted or solid."""
     top, bottom = ends
@@ -93,10 +79,8 @@ def plus(axes: Axes, x: float, y: float, radius: float) -> None:
 
 def not_counted(artefact: Artefact, command: str) -> tuple[Figure, Drawing]:
     """What stands in place of a diagram whose nets were not counted, as wide as the diagram."""
-    width = float(artefact.spec["size"][0])
+    width, words = float(artefact.spec["size"][0]), f"{artefact.title} is drawn from the nets: {command}"
     figure, axes = sheet(width, 1.2)
     say(axes, width / 2, 0.45, "not run", 15, color="#8a8a8a")
-    say(
-        axes, width / 2, 0.85, f"{artefact.title} is drawn from the nets: {command}", min(8, 2 * width), color="#666666"
-    )
+    say(axes, width / 2, 0.85, words, min(8, 2 * width), color="#666666")
     return figure, Drawing(f"{artefact.title}: not run, {command} counts its nets.", [])

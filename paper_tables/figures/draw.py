@@ -6,13 +6,11 @@ import io
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from paper_tables.figures import building_blocks, curves, network_columns, responses, shortcut_options
@@ -45,7 +43,7 @@ def draw(artefact: Artefact, evidence: Evidence, stem: Path, formats: Iterable[s
     """Writes <stem>.svg, .png and .pdf (or the named formats) at the width in the paper and says what they show."""
     spec = artefact.spec
     scale = float(spec["printed"]) / float(spec["size"][0]) if "printed" in spec else 1.0
-    with plt.style.context(str(STYLE)), plt.rc_context(sizes(scale)):
+    with matplotlib.rc_context(style(scale)):
         figure, drawing = PAINTERS[spec["figure"]](artefact, evidence)
         width, height = map(float, figure.get_size_inches())
         figure.set_size_inches(width * scale, height * scale)
@@ -53,16 +51,18 @@ def draw(artefact: Artefact, evidence: Evidence, stem: Path, formats: Iterable[s
     return replace(drawing, size=(width, height))
 
 
-def sizes(scale: float) -> dict[Any, Any]:
-    """The style's fonts, lines, ticks and paddings, `scale` times as large."""
-    found = {key: value for key, value in plt.rcParams.items() if isinstance(value, float) and SIZES.fullmatch(key)}
-    return {key: value * scale for key, value in found.items()}
+@lru_cache
+def style(scale: float) -> dict[Any, Any]:
+    """style.mplstyle, with fonts, lines, ticks and paddings `scale` times as large."""
+    given: dict[Any, Any] = dict(matplotlib.rc_params_from_file(STYLE, use_default_template=False))
+    values = {**matplotlib.rcParamsDefault, **given}.items()
+    return given | {k: v * scale for k, v in values if isinstance(v, float) and SIZES.fullmatch(k)}
 
 
 def save(figure: Figure, stem: Path, formats: Iterable[str]) -> None:
-    """The figure in the named formats; each file whole or not at all."""
+    """The figure in the named formats, laid out for the first of them; each file whole or not at all."""
     for suffix in formats:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix, metadata=METADATA[suffix])
+        figure.set_layout_engine(None)
         write(stem.with_suffix(f".{suffix}"), buffer.getvalue())
-    plt.close(figure)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from paper_tables.figures import curves
@@ -22,6 +23,7 @@ from paper_tables.tables.readings import layer_responses, sorted_responses, word
 
 SHOWN = 10  # nets that are switched on at first
 EXTRAS = ("lr", "train_loss")  # shown beside a point under the pointer
+POINTS = 500  # of a line on the page at most; the files keep every point
 
 
 def plot_of(artefact: Artefact, evidence: Evidence) -> dict[str, Any] | None:
@@ -53,7 +55,7 @@ def curves_plot(artefact: Artefact, evidence: Evidence) -> dict[str, Any]:
 def _nets(runs: list[str], evidence: Evidence) -> list[dict[str, Any]]:
     nets = []
     for i, run in enumerate(runs):
-        look = evidence.paper.runs[run]
+        look = evidence.paper.look(run)
         colours = {name: palette[look["colour"]] for name, palette in PALETTES.items()}
         facts = {"there": run in evidence.results.runs, "on": i < SHOWN, "dashed": look.get("line") == "--"}
         nets.append({"id": run, "label": evidence.paper.label(run), **facts, "colours": colours})
@@ -94,6 +96,7 @@ def seed_lines(evidence: Evidence, run: str, series: str) -> list[dict[str, Any]
     lines = [_seed_line(training, series, len(trainings)) for training in trainings]
     if len(trainings) > 1:
         mean = curves.mean_curve(trainings, series)
+        mean = mean.iloc[thinned(mean["mean"].to_numpy())]
         values = {"x": _round(mean.index, 0), "y": _round(mean["mean"]), "sd": _round(mean["std"])}
         lines.insert(0, {"seed": None, "n": len(trainings), **values})
     return [line for line in lines if line["x"]]
@@ -102,8 +105,18 @@ def seed_lines(evidence: Evidence, run: str, series: str) -> list[dict[str, Any]
 def _seed_line(training: RunResult, series: str, n: int) -> dict[str, Any]:
     assert training.curve is not None
     points = training.curve.dropna(subset=[series])
+    points = points.iloc[thinned(points[series].to_numpy())]
     values = {"x": _round(points["iteration"], 0), "y": _round(points[series])}
     return {"seed": training.seed, "n": n, **values, **{name: _round(points[name], 5) for name in EXTRAS}}
+
+
+def thinned(values: np.ndarray) -> np.ndarray:
+    """Which of a curve's values to draw: at most POINTS, its ends and the lowest and highest of equal stretches."""
+    if len(values) <= POINTS:
+        return np.arange(len(values))
+    stretches = np.array_split(np.arange(len(values)), POINTS // 2 - 1)
+    extremes = [[part[values[part].argmin()], part[values[part].argmax()]] for part in stretches]
+    return np.unique([0, *np.ravel(extremes), len(values) - 1])
 
 
 def _round(values: Iterable[float], digits: int = 3) -> list[float | int | None]:

@@ -85,10 +85,10 @@ def first_rows(columns: list[list[Layer]]) -> list[tuple[int, int]]:
 
 def placed(column: list[Layer], starts: list[tuple[int, int]]) -> list[Layer]:
     """The layers with their rows: each section begins at the same height in every column."""
-    begin, seen, found = dict(starts), dict.fromkeys(dict(starts), 0), []
+    free, found = dict(starts), []
     for layer in column:
-        found.append(replace(layer, row=begin[layer.output] + seen[layer.output]))
-        seen[layer.output] += 1
+        found.append(replace(layer, row=free[layer.output]))
+        free[layer.output] += 1
     return found
 
 
@@ -123,14 +123,14 @@ def _column(axes: Axes, x: float, title: str, net: Net, column: list[Layer]) -> 
     for layer in column:
         y = _y(layer.row)
         diagram.arrow(axes, (x, above), (x, y - BOX[1] / 2), head=6)
-        diagram.box(axes, x, y, BOX, layer.words, layer.look, PT)
+        diagram.box(axes, (x, y), BOX, layer.words, layer.look, PT)
         above = y + BOX[1] / 2
     gap = PITCH - BOX[1]
     for shortcut in shortcuts(net):
         # It leaves in the lower part of the gap before the block and returns in the upper part of the gap after it.
         start = _y(column[shortcut.first].row) - BOX[1] / 2 - 0.45 * gap
         end = _y(column[shortcut.last].row) + BOX[1] / 2 + 0.25 * gap
-        diagram.shortcut(axes, x, (start, end), REACH, shortcut.increase, head=6)
+        diagram.shortcut(axes, x, (start, end), REACH, 6, shortcut.increase)
 
 
 def _legend(axes: Axes, x: float, y: float) -> None:

@@ -1,4 +1,4 @@
-"""The colours of nets: Okabe and Ito's, told apart with any colour vision, or those of the paper's figures."""
+"""The colours of nets: Okabe and Ito's, distinct with any colour vision, or those of the paper's figures."""
 
 from __future__ import annotations
 

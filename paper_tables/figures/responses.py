@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from paper_tables.figures import canvas
 from paper_tables.paper import Artefact, Paper
 from paper_tables.results.evidence import Evidence
 from paper_tables.tables.readings import layer_responses, sorted_responses
 
+Values = dict[str, list[float]]  # run -> std of each layer's responses
+
 
 def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
     spec = artefact.spec
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=canvas.size_of(artefact))
+    figure, ((top,), (bottom,)) = canvas.panels(artefact, 2, 1)
     ordered = {run: layer_responses(evidence, run) for run in spec["curves"]}
     ranked = {run: sorted_responses(evidence, run) for run in spec["curves"]}
     _panel(top, artefact, evidence, ordered, spec["layer_readings"], "layer index (original)")
@@ -33,14 +33,7 @@ def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawin
     return figure, canvas.Drawing(alt_text(artefact, ordered, evidence.paper), notes, marks)
 
 
-def _panel(
-    ax: Axes,
-    artefact: Artefact,
-    evidence: Evidence,
-    values: dict[str, list[float]],
-    readings: dict[str, dict[int, str]],
-    title: str,
-) -> None:
+def _panel(ax: Axes, artefact: Artefact, evidence: Evidence, values: Values, readings: Any, title: str) -> None:
     """One panel: our curves, and hollow marks where the paper's could be read off."""
     spec = artefact.spec
     for run, stds in values.items():
@@ -65,22 +58,16 @@ def _panel(
 
 
 def _legend(ax: Axes, artefact: Artefact, evidence: Evidence, there: set[str]) -> None:
-    handles = []
-    for run in artefact.spec["curves"]:
-        words = evidence.paper.label(run) + ("" if run in there or not there else " (not run)")
-        tint = canvas.colour(run, evidence.paper)
-        handles.append(
-            Line2D([], [], color=tint, label=words, linestyle=style_of(run, artefact), linewidth=canvas.pt(1.6))
-        )
-    full = evidence.paper.length(artefact.spec["curves"][0])
-    ax.legend(handles=[*handles, canvas.paper_handle(evidence.results, full)], loc="upper right", ncols=2)
+    runs, full = artefact.spec["curves"], evidence.paper.length(artefact.spec["curves"][0])
+    handles = [canvas.net_handle(run, there, evidence, 1.6, style_of(run, artefact)) for run in runs]
+    ax.legend(handles=[*handles, *canvas.paper_handles(evidence.results, full, {"o"})], loc="upper right", ncols=2)
 
 
 def style_of(run: str, artefact: Artefact) -> Literal["--", "-"]:
     return "--" if run in artefact.spec["dashed"] else "-"
 
 
-def alt_text(artefact: Artefact, ordered: dict[str, list[float]], paper: Paper) -> str:
+def alt_text(artefact: Artefact, ordered: Values, paper: Paper) -> str:
     parts = [f"{artefact.title}: standard deviation of layer responses, in layer order and sorted by size."]
     for run, stds in ordered.items():
         words = f"{len(stds)} layers, mean {np.mean(stds):.2f}, largest {max(stds):.2f}" if stds else "not run"

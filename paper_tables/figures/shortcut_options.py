@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -21,7 +20,7 @@ TINTS = {"none": "#8a929b", "A": "#9cc3e6", "B": "#4a90c9", "C": "#1f5d92"}
 
 def paint(artefact: Artefact, evidence: Evidence) -> tuple[Figure, canvas.Drawing]:
     """Two panels, top-1 and top-5; a net that was not measured says so in the place of its bar."""
-    figure, axes = plt.subplots(1, 2, figsize=canvas.size_of(artefact))
+    figure, (axes,) = canvas.panels(artefact, 1, 2)
     runs, metrics = artefact.spec["options"], list(dict.fromkeys(cell.metric for cell in artefact.printed))
     names = {metric: evidence.paper.metrics[metric].label for metric in metrics}
     judged = {(c.run, c.metric): judge(c, evidence) for c in artefact.printed if c.run in runs.values()}

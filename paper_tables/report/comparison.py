@@ -1,4 +1,4 @@
-"""Any runs, or two sets of results, side by side: what differs in configuration, in curves and in final error."""
+"""Any runs, or two sets of results, compared: what differs in configuration, in curves and in final error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEFT_OUT = ("run", "seed", "iterations", "BN group", "recipe", "command", "hours
 
 @dataclass(frozen=True)
 class Comparison:
-    """Trainings under the names they have here, the pairs to be held against each other, and what they came from."""
+    """Trainings under the names they have here, the pairs to be compared, and what they came from."""
 
     name: str  # of the page's folder
     title: str
@@ -61,7 +61,7 @@ def of_runs(runs: list[str], evidence: Evidence) -> Comparison:
         if run not in results.runs:
             raise UserError(f"{run}: no finished training in results/{results.profile}; compare what was trained")
     runs = list(dict.fromkeys(runs))
-    looks = {run: paper.runs[run] | _look(i) for i, run in enumerate(runs)}
+    looks = {run: paper.look(run) | _look(i) for i, run in enumerate(runs)}
     pairs = list(combinations(runs, 2)) if len(runs) <= EACH else [(runs[0], other) for other in runs[1:]]
     shown = Evidence(replace(paper, runs=looks), Results(results.profile, {run: results.runs[run] for run in runs}))
     title = " and ".join(map(paper.label, runs)) if len(runs) <= EACH else f"{len(runs)} runs"
@@ -77,7 +77,7 @@ def _look(i: int) -> dict[str, str]:
 
 def of_sets(a: Results, b: Results, where: tuple[str, str], paper: Paper) -> Comparison:
     """The runs that two sets of results have in common. Errors: UserError where there is none."""
-    common = [run for run in paper.runs if run in a.runs and run in b.runs]
+    common = [run for run in dict.fromkeys([*paper.runs, *a.runs]) if run in a.runs and run in b.runs]
     if not common:
         raise UserError(f"{where[0]} and {where[1]}: no run is finished in both")
     looks, trainings, runs = {}, {}, {}
@@ -85,7 +85,7 @@ def of_sets(a: Results, b: Results, where: tuple[str, str], paper: Paper) -> Com
         for letter, results, line in (("A", a, "-"), ("B", b, "--")):
             name = f"{run} ({letter})"
             look = {"label": f"{paper.label(run)} ({letter})", "colour": TINTS[i % len(TINTS)], "line": line}
-            looks[name] = paper.runs[run] | look
+            looks[name] = paper.look(run) | look
             trainings[name] = [replace(training, run=name) for training in results.runs[run]]
             runs[name] = run
     pairs = [(f"{run} (A)", f"{run} (B)") for run in common]
@@ -140,7 +140,7 @@ def metrics_of(comparison: Comparison) -> Iterator[tuple[str, str | None, str]]:
 
 
 def errors_table(comparison: Comparison) -> Table:
-    """The last iterate of each: mean ± std (n), and its length and data, without which no number says anything."""
+    """The errors of each after the last iteration, mean ± std (n), and the length and data of its training."""
     metrics = list(metrics_of(comparison))
     rows: list[list[str] | str] = []
     for name in comparison.names:
@@ -148,11 +148,11 @@ def errors_table(comparison: Comparison) -> Table:
         conditions = conditions_for(comparison.trainings(name), comparison.evidence.paper, "test_error")
         rows.append([comparison.label(name), *(number.text() if number else "" for number in found), str(conditions)])
     columns = ["net", *(f"{words} (%)" for _, _, words in metrics), "measured on"]
-    return Table("errors", "Errors of the last iterate", columns, rows, frozenset(range(1, len(columns) - 1)))
+    return Table("errors", "Errors after the last iteration", columns, rows, frozenset(range(1, len(columns) - 1)))
 
 
 def differences_table(comparison: Comparison) -> Table:
-    """Second minus first of each pair, and whether seeds tell them apart."""
+    """Second minus first of each pair, and whether the difference is significant."""
     rows: list[list[str] | str] = []
     for metric, protocol, words in metrics_of(comparison):
         for first, second in comparison.pairs:
@@ -213,6 +213,7 @@ def write(comparison: Comparison, report: Path) -> Path:
         "tables": tables,
         "drawing": draw(artefact, comparison.evidence, folder / "curves", ["svg"]) if artefact else None,
         "plot": interactive.plot_of(artefact, comparison.evidence) if artefact else None,
+        "palette": comparison.evidence.paper.palette,
         "pasted": pasted,
         "root": "",
     }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.results.evidence import Evidence
+from paper_tables.results.reader import RunResult
 from paper_tables.tables.measured import verdict_text
 from paper_tables.tables.readings import reading_table
 from paper_tables.tables.table import NOT_RUN, Table
-from paper_tables.verdicts.cells import Conditions, conditions_for, judge, measure, ours_text
+from paper_tables.verdicts.cells import Conditions, conditions_for, judge, ours_text
 from paper_tables.verdicts.claims import BAD, GOOD, OPEN, Verdict, judge_claims, rule_words
 from paper_tables.verdicts.tested import FP32
 
@@ -72,12 +72,11 @@ def _summary_row(cell: Cell, evidence: Evidence) -> list[str]:
 
 
 def conditions_of_all(evidence: Evidence) -> dict[str, Conditions]:
-    """Everything met in the profile, by the name of the data set; empty where nothing was run."""
-    paper, trainings = evidence.paper, evidence.results.all_runs
-    recipes = {
-        recipe.name: [s for s in trainings if paper.recipe(s.run) is recipe] for recipe in paper.recipes.values()
-    }
-    return {name: conditions_for(found, paper, "test_error") for name, found in recipes.items() if found}
+    """Everything met in the paper's runs, by the name of the data set; empty where none was run."""
+    found: dict[str, list[RunResult]] = {}
+    for run in evidence.paper.runs:
+        found.setdefault(evidence.paper.recipe(run).name, []).extend(evidence.trainings(run))
+    return {name: conditions_for(each, evidence.paper, "test_error") for name, each in found.items() if each}
 
 
 def seen_text(seen: dict[str, Conditions]) -> str:
@@ -108,7 +107,7 @@ def caveat(seen: dict[str, Conditions], profile: str) -> str:
     computed = {p for c in every for p in c.precisions} <= set(FP32)
     reasons += [] if computed and "precision" not in unlike else ["the precision is not fp32"]
     reasons += ["the tests are not by the paper's protocol"] if unlike - {"precision"} else []
-    reasons += ["runs of different data stand side by side"] if any(len(c.fingerprints) > 1 for c in every) else []
+    reasons += ["runs of different data are mixed"] if any(len(c.fingerprints) > 1 for c in every) else []
     reasons = reasons or [f"profile {profile} is not the paper's"]
     return f"Not the paper's conditions: {', '.join(reasons)}; no number here is compared with the paper's."
 
@@ -146,20 +145,3 @@ def lead(states: list[str], verdicts: list[Verdict], paper: Paper) -> str:
     parts = [f"{counts[state]} {state}" for state in order if counts[state]]
     counted = f"{paper.claims_title}: {counts_line(verdicts)}."
     return f"{counted} The {len(states)} tables and figures: {', '.join(parts)}."
-
-
-def run_rows(evidence: Evidence) -> list[dict[str, Any]]:
-    """A line for each training of the paper."""
-    rows = []
-    for run in evidence.paper.runs:
-        trainings = evidence.trainings(run)
-        errors = {name: measure(evidence, run, f"{name}_error") for name in ("train", "test")}
-        reached = evidence.results.unfinished.get(run)
-        hours = [h for training in trainings if isinstance(h := training.provenance.get("hours"), int | float)]
-        row = {"run": run, "there": bool(trainings), "seeds": ", ".join(str(training.seed) for training in trainings)}
-        row |= {name: number.text() if number else "" for name, number in errors.items()}
-        row |= {"hours": f"{sum(hours):.2f}" if hours else ""}
-        state = "not run" if reached is None else f"not run (unfinished, at iteration {reached:,})"
-        state = f"refused ({evidence.results.refused[run]})" if run in evidence.results.refused else state
-        rows.append(row | {"state": state})
-    return rows

@@ -1,4 +1,4 @@
-"""What README.md shows first: Figure 6, and a row for each table and figure with state, conditions and command."""
+"""What README.md shows first: a figure, and a row for each table and figure with state, conditions and command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from paper_tables.verdicts.cells import Conditions, Judgement, conditions_of, ju
 from paper_tables.verdicts.claims import judge_claims
 from paper_tables.verdicts.tested import how_tested_in
 
-PICTURE = "fig6"
 OUTCOMES = {"holds": "hold", "fails": "fail", "undecided": "are undecided", "not run": "were not run"}
 STATES = {"no training": "computed, no training"}
 
@@ -27,7 +26,7 @@ def overview(evidence: Evidence) -> str:
     report = f"[The report](report/{evidence.results.profile}/REPORT.md) has every number, curve and claim."
     parts = [
         _wrapped(f"{_measured_so_far(evidence)} {_claims(evidence)} {report}"),
-        _picture(evidence.paper.artefacts[PICTURE], evidence),
+        *(_picture(artefact, evidence) for artefact in evidence.paper.artefacts.values() if "picture" in artefact.spec),
         Table("overview", "", columns, rows).markdown().strip(),
         _options(evidence),
     ]

@@ -11,16 +11,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from paper_tables.figures.canvas import Drawing
-from paper_tables.figures.draw import draw
+from paper_tables.figures.draw import METADATA, draw
 from paper_tables.figures.interactive import plot_of
 from paper_tables.io import write
 from paper_tables.paper import Artefact
 from paper_tables.report import front_page
 from paper_tables.report.commands import make_command, missing_commands, state_of
-from paper_tables.report.front_page import claim_groups, claims_table, lead, run_rows, tone
+from paper_tables.report.front_page import claim_groups, claims_table, lead, tone
 from paper_tables.report.run_pages import run_page
 from paper_tables.results.evidence import Evidence
 from paper_tables.results.reader import RunResult
+from paper_tables.tables.every_run import runs_table, seeds_csv
 from paper_tables.tables.measured import artefact_table
 from paper_tables.tables.runs import provenance_of
 from paper_tables.tables.table import Table
@@ -38,6 +39,7 @@ class Section:
     artefact: Artefact
     table: Table | None
     drawing: Drawing | None
+    formats: list[str]  # of the figure's files
     command: str
     missing: list[str]  # commands that would fill what is not run
     trainings: list[RunResult]
@@ -49,36 +51,50 @@ class Section:
     runs: list[str]  # those with a page
 
 
-def build(evidence: Evidence, report: Path) -> Path:
-    """Writes <report>/<profile>/ and returns its index.html."""
-    folder = report / evidence.results.profile
-    sections = [_section(artefact, evidence, folder) for artefact in evidence.paper.artefacts.values()]
-    verdicts = judge_claims(evidence)
-    page = _page(sections, verdicts, evidence)
+def build(evidence: Evidence, report: Path, chosen: list[Artefact] | None = None) -> Path:
+    """Writes <report>/<profile>/ and returns its index.html.
+
+    `chosen`: figures and pages of runs are made again only where they show a run of these artefacts (None: all of
+    them); of the others what the page shows is made where it is not there yet.
+    """
+    folder, artefacts = report / evidence.results.profile, list(evidence.paper.artefacts.values())
+    runs = {run for artefact in chosen or artefacts for run in artefact.named_runs()}
+    again = [a for a in artefacts if chosen is None or a in chosen or runs.intersection(a.named_runs())]
+    sections = [_section(artefact, evidence, folder, artefact in again) for artefact in artefacts]
+    page = _page(sections, judge_claims(evidence), evidence)
     for table in [*(section.table for section in sections if section.table), page["claims"]]:
         write_table(table, folder / "tables")
+    write(folder / "data" / "runs.csv", seeds_csv(evidence))
     write(folder / "REPORT.md", render("REPORT.md.j2", page))
     write(folder / "index.html", render("index.html.j2", page))
-    _write_runs(evidence, folder)
+    _write_runs(evidence, folder, None if chosen is None else runs)
     write_scripts(folder)
     return folder / "index.html"
 
 
-def _write_runs(evidence: Evidence, folder: Path) -> None:
-    """<folder>/runs/<run>.html for each run that has a finished training."""
-    runs = [run for run in evidence.paper.runs if run in evidence.results.runs]
+def _write_runs(evidence: Evidence, folder: Path, chosen: set[str] | None) -> None:
+    """<folder>/runs/<run>.html for each run that has a finished training: the chosen ones, and those not there yet."""
+    runs = [run for run in [*evidence.paper.runs, *evidence.other_runs] if run in evidence.results.runs]
     for run in runs:
+        if chosen is not None and run not in chosen and (folder / "runs" / f"{run}.html").exists():
+            continue
         conditions = conditions_for(evidence.trainings(run), evidence.paper, "test_error")
         caveat = front_page.caveat({evidence.paper.recipe(run).name: conditions}, evidence.results.profile)
         page = run_page(run, evidence, folder / "runs")
         shown = f"{conditions} ({conditions.remarks})" if conditions.remarks else str(conditions)
         context = {"page": page, "others": runs, "conditions": shown, "caveat": caveat, "root": "../"}
-        context |= {"profile": evidence.results.profile, "label": evidence.paper.label}
+        context |= {
+            "profile": evidence.results.profile,
+            "label": evidence.paper.label,
+            "palette": evidence.paper.palette,
+        }
         write(folder / "runs" / f"{run}.html", render("run.html.j2", context))
 
 
-def _section(artefact: Artefact, evidence: Evidence, folder: Path) -> Section:
+def _section(artefact: Artefact, evidence: Evidence, folder: Path, again: bool) -> Section:
+    """`again`: its figure is drawn in every format, else as SVG where there is none."""
     stem = folder / "figures" / artefact.name
+    formats = METADATA if again else () if stem.with_suffix(".svg").exists() else ("svg",)
     trainings = [training for run in artefact.named_runs() for training in evidence.trainings(run)]
     conditions = conditions_of(trainings, evidence.paper, how_tested_in(artefact, evidence)) if trainings else None
     table = artefact_table(artefact, evidence)
@@ -87,7 +103,8 @@ def _section(artefact: Artefact, evidence: Evidence, folder: Path) -> Section:
         artefact=artefact,
         table=table,
         notes=[note for note in table.notes if note not in protocol] if table else [],
-        drawing=draw(artefact, evidence, stem) if "figure" in artefact.spec else None,
+        drawing=draw(artefact, evidence, stem, formats) if "figure" in artefact.spec else None,
+        formats=[suffix for suffix in METADATA if stem.with_suffix(f".{suffix}").exists()],
         command=make_command(artefact, evidence),
         missing=missing_commands(artefact, evidence),
         trainings=trainings,
@@ -109,7 +126,7 @@ def write_table(table: Table, folder: Path) -> None:
     write(folder / f"{table.name}.md", table.markdown_file())
     write(folder / f"{table.name}.csv", table.csv())
     write(folder / f"{table.name}.tex", table.latex())
-    write(folder / f"{table.name}.html", render("table.html.j2", {"table": table}))
+    write(folder / f"{table.name}.html", render("table.html.j2", {"table": table, "root": "../"}))
 
 
 def pasted(table: Table) -> dict[str, str]:
@@ -141,8 +158,10 @@ def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) 
         "drawings": {s.artefact.name: s.drawing for s in sections if s.drawing},
         "claim_groups": claim_groups(verdicts, evidence.paper),
         "evidence": lambda verdict: [(run, run in evidence.results.runs) for run in runs_of(verdict.claim)],
-        "runs": run_rows(evidence),
+        "runs": runs_table("runs", "Every training of the paper", list(evidence.paper.runs), evidence),
+        "others": runs_table("other-runs", "Runs that the paper does not name", evidence.other_runs, evidence),
         "label": evidence.paper.label,
+        "palette": evidence.paper.palette,
         "pasted": pasted,
         "tone": tone,
     }

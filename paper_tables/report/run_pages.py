@@ -57,6 +57,9 @@ def curve_artefact(runs: list[str], title: str, evidence: Evidence) -> Artefact 
     recipe = evidence.paper.recipe(runs[0])
     like = evidence.paper.artefacts[recipe.curves]
     axes = {key: like.spec["panels"][0][key] for key in ("x", "y", "ticks")}
+    if not recipe.iterations:  # a data set that the paper has not: the axis ends with the longest training
+        longest = max(training.result["iterations"] for run in runs for training in evidence.trainings(run))
+        axes["x"] = [0, longest / 1e4]
     series = {"train_error": "training error", "test_error": f"{recipe.test} error"}
     panels = [{"title": words, "series": [name], "curves": runs, **axes} for name, words in series.items()]
     spec = {"figure": "curves", "size": curves.TWO_PANELS, "panels": panels, "words": series}

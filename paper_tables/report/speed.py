@@ -81,7 +81,9 @@ def options(bench: dict[str, Any]) -> str:
         for variant in (first, *others):
             seconds, start = variant["seconds"], max(variant["start"], 0)
             faster = _ratio_text(first["seconds"], seconds)
-            rows.append([variant["way"], _milliseconds(seconds), faster, f"{start:.0f}" if start >= 1 else "below 1"])
+            rows.append(
+                [variant["variant"], _milliseconds(seconds), faster, f"{start:.0f}" if start >= 1 else "below 1"]
+            )
     head = f"{_machine(bench)}. The bare loop, batch {bench['batch']}, {bench['images']}; medians of "
     head += f"{len(bench['rows'][0]['seconds'])} rounds in turns, compared with the first variant of the net."
     columns = ["variant", "ms/step", "as fast (range)", "first turn longer by, s"]
@@ -94,16 +96,16 @@ def _precision(bench: dict[str, Any]) -> str:
 
 
 def jobs(bench: dict[str, Any]) -> str:
-    """Trainings side by side on one device: all of them together against one alone, of the same kind of step."""
+    """Several trainings at a time on one device: all of them together against one alone, of the same kind of step."""
     alone = {row["captured"]: row["images_per_second"] for row in bench["rows"] if row["jobs"] == 1}
     rows: list[list[str] | str] = []
     for row in bench["rows"]:
         rates = row["images_per_second"]
-        step = ("captured" if row["captured"] else "eager") + (", MPS" if row.get("mps") else "")
+        step = ("CUDA graph" if row["captured"] else "eager") + (", MPS" if row.get("mps") else "")
         rows.append([str(row["jobs"]), step, _spread(rates, ",.0f"), _ratio_text(rates, alone[row["captured"]])])
     head = f"{_machine(bench)}. {bench['run']}, batch {bench['batch']}, {_precision(bench)}, {bench['images']}; "
     head += f"a process each, cores divided; medians of {len(bench['rows'][0]['images_per_second'])} rounds in turns."
-    columns = ["side by side", "step", "images/s in all (range)", "times one alone (range)"]
+    columns = ["at a time", "step", "images/s in all (range)", "times one alone (range)"]
     return f"{head}\n\n{Table('jobs', '', columns, rows).markdown()}"
 
 

@@ -16,3 +16,9 @@ class Evidence:
     def trainings(self, run: str) -> list[RunResult]:
         """The finished seeds of a run; empty where it was not trained, or is no run of ours."""
         return self.results.runs.get(run, [])
+
+    @property
+    def other_runs(self) -> list[str]:
+        """The runs that have results of any kind and that the paper does not name."""
+        found = {**self.results.runs, **self.results.unfinished, **self.results.refused}
+        return sorted(run for run in found if run not in self.paper.runs)

@@ -7,16 +7,16 @@ from itertools import groupby
 from typing import Any
 
 from paper_tables.paper import Artefact, typeset
-from paper_tables.results.reader import Results
+from paper_tables.results.evidence import Evidence
 from paper_tables.tables.table import NOT_RUN, Table
 
 COMMAND = "python -m reproduce architectures"
 Net = dict[str, Any]
 
 
-def counted_table(artefact: Artefact, results: Results) -> Table:
+def counted_table(artefact: Artefact, evidence: Evidence) -> Table:
     """The paper's rows, each with ours under it, counted from `nets` by the row's `count`; and whether they agree."""
-    names, nets = artefact.spec["nets"], results.architectures
+    names, nets = artefact.spec["nets"], evidence.results.architectures
     titles = [column["title"] for column in artefact.columns]
     rows: list[list[str] | str] = []
     for row, cells in artefact.rows:
@@ -27,13 +27,13 @@ def counted_table(artefact: Artefact, results: Results) -> Table:
         ours = [*[" or ".join(sorted(sizes))] * (lead - 1), *counted]
         rows.append([printed[0], "paper", *printed[1:], ""])
         rows.append(["", "ours", *ours, agree(printed[1:], ours)])
-    extra, notes = more_counts(artefact, results)
+    extra, notes = more_counts(artefact, evidence)
     return Table(artefact.name, artefact.caption, [titles[0], "", *titles[1:], "agree"], rows + extra, notes=notes)
 
 
-def more_counts(artefact: Artefact, results: Results) -> tuple[list[list[str] | str], list[str]]:
+def more_counts(artefact: Artefact, evidence: Evidence) -> tuple[list[list[str] | str], list[str]]:
     """Table 1's rows that the paper has not, and what both tables have to say."""
-    nets = results.architectures
+    nets = evidence.results.architectures
     if not nets:
         return [], [artefact.protocol, f"Ours is not counted yet: {COMMAND}."]
     notes = [artefact.protocol, f"Ours is counted from the nets ({COMMAND}); FLOPs agree to 0.1×10⁹."]
@@ -41,7 +41,8 @@ def more_counts(artefact: Artefact, results: Results) -> tuple[list[list[str] | 
         return [], notes
     for name, printed in artefact.spec["text_flops"].items():
         if name in nets:
-            notes.append(f"{name.upper()}, fc included: {count('flops', nets[name])} (the text prints {printed}).")
+            label, ours = evidence.paper.label(name), count("flops", nets[name])
+            notes.append(f"{label}, fc included: {ours} (the text prints {printed}).")
     strides = {name: downsampling(nets[name]) for name in artefact.spec["nets"] if name in nets}
     for places, same in groupby(strides, key=lambda name: strides[name]):
         notes.append(f"Stride 2 in ours, {len(list(same))} nets: {places}.")
@@ -52,12 +53,11 @@ def more_counts(artefact: Artefact, results: Results) -> tuple[list[list[str] | 
 def option_rows(artefact: Artefact, nets: dict[str, Net]) -> Iterator[list[str]]:
     """Parameters, then multiply-adds, of nets as deep as the table's with each other kind of shortcut."""
     columns = artefact.spec["nets"]
-    data = columns[0].partition("-")[0]
-    found = {(n["shortcut"], n["layers"]): n for name, n in nets.items() if name.partition("-")[0] == data}
+    found = {(net["input"], net["layers"], net["shortcut"]): net for net in nets.values()}
     for key in ("parameters", "multiply_adds"):
         for kind, shortcut in artefact.spec["counted_too"].items():
-            there = [found.get((shortcut, nets[name]["layers"])) if name in nets else None for name in columns]
-            cells = [f"{net[key]:,}" if net else "" for net in there]
+            wanted = [(nets[name]["input"], nets[name]["layers"], shortcut) if name in nets else () for name in columns]
+            cells = [f"{found[net][key]:,}" if net in found else "" for net in wanted]
             yield [f"{key.replace('_', '-')}, {kind}", "ours", "", *cells, ""]
 
 
@@ -81,12 +81,8 @@ def stage_words(net: Net, name: str) -> str:
 
 
 def layer_words(layer: dict[str, Any]) -> str:
-    if layer["kind"] == "fc":
-        return f"{layer['filters']}-d fc"
-    if layer["kind"] == "average pool":
-        return "average pool"
-    size = f"{layer['kernel']}x{layer['kernel']}"
-    return f"{size} max" if layer["kind"] == "max pool" else f"{size}, {layer['filters']}"
+    words = {"fc": "{filters}-d fc", "average pool": "average pool", "max pool": "{kernel}x{kernel} max"}
+    return words.get(layer["kind"], "{kernel}x{kernel}, {filters}").format_map(layer)
 
 
 def stride_words(layer: dict[str, Any]) -> str:

@@ -21,12 +21,12 @@ AGAIN = {"test_error": "top1_error", "top1_error": "top1_error", "top5_error": "
 def artefact_table(artefact: Artefact, evidence: Evidence) -> Table | None:
     """The artefact's table with the conditions of our numbers, None where it has no table."""
     table = _table(artefact, evidence)
-    if table:
-        table = replace(table, notes=[*table.notes, *tested_again(artefact, evidence)])
+    if table is None:
+        return None
     runs = dict.fromkeys([*artefact.named_runs(), *(cell.run for cell in artefact.cells())])
     trainings = [training for run in runs for training in evidence.trainings(run)]
-    conditions = conditions_of(trainings, evidence.paper, how_tested_in(artefact, evidence))
-    return replace(table, conditions=str(conditions)) if table and trainings else table
+    conditions = conditions_of(trainings, evidence.paper, how_tested_in(artefact, evidence)) if trainings else ""
+    return replace(table, notes=[*table.notes, *tested_again(artefact, evidence)], conditions=str(conditions))
 
 
 def tested_again(artefact: Artefact, evidence: Evidence) -> list[str]:
@@ -38,11 +38,8 @@ def tested_again(artefact: Artefact, evidence: Evidence) -> list[str]:
             for different, after in _others(cell, training, evidence.paper):
                 before = training.value(cell.metric, cell.protocol)
                 notes.setdefault(different, {}).setdefault(label, []).append(f"{before:.2f} → {after:.2f}")
-    numbers = {
-        variant: "; ".join(f"{label} {', '.join(both)}" for label, both in found.items())
-        for variant, found in notes.items()
-    }
-    return [f"Tested otherwise ({variant}): {text}." for variant, text in numbers.items()]
+    texts = {what: [f"{label} {', '.join(both)}" for label, both in found.items()] for what, found in notes.items()}
+    return [f"Tested otherwise ({what}): {'; '.join(numbers)}." for what, numbers in texts.items()]
 
 
 def _others(cell: Cell, training: RunResult, paper: Paper) -> Iterator[tuple[str, float]]:
@@ -59,32 +56,27 @@ def _others(cell: Cell, training: RunResult, paper: Paper) -> Iterator[tuple[str
 def _table(artefact: Artefact, evidence: Evidence) -> Table | None:
     """The artefact as the paper prints it, with a column of ours beside each column that runs stand behind."""
     if "nets" in artefact.spec:
-        return counted_table(artefact, evidence.results)
+        return counted_table(artefact, evidence)
     if artefact.spec.get("figure") in ("curves", "responses"):
         return reading_table(artefact, evidence)
     if not artefact.columns:
         return None
     if artefact.spec.get("detailed"):
         return detailed_table(artefact, evidence)
-    columns, linked = artefact.columns, _linked(artefact)
-    rows: list[list[str] | str] = []
-    for mapping, cells in artefact.rows:
-        rows.append(mapping["block"] if "block" in mapping else _row(cells, linked, evidence))
-    pairs = (f"{c['title']} · " if i in linked else c["title"] for i, c in enumerate(columns))
-    flat = [title for pair in pairs for title in ([pair + "paper", pair + "ours"] if pair.endswith(" · ") else [pair])]
+    linked = {i for _, cells in artefact.rows for i, cell in enumerate(cells) if isinstance(cell, Cell)}
+    columns: list[str] = []
+    for i, column in enumerate(artefact.columns):
+        columns += [f"{column['title']} · {who}" for who in ("paper", "ours")] if i in linked else [column["title"]]
+    rows = [mapping.get("block") or _row(cells, linked, evidence) for mapping, cells in artefact.rows]
     notes = [artefact.protocol]
     if any(PAPER_ONLY in row for row in rows if not isinstance(row, str)):
         notes.append(f"Rows that say {PAPER_ONLY} are other methods: the paper's value, nothing of ours.")
-    ours = frozenset(i for i, title in enumerate(flat) if title.endswith(" · ours"))
-    return beside(artefact, Table(artefact.name, artefact.caption, flat, rows, ours, notes), evidence)
+    ours = frozenset(i for i, title in enumerate(columns) if title.endswith(" · ours"))
+    return beside(artefact, Table(artefact.name, artefact.caption, columns, rows, ours, notes), evidence)
 
 
-def _linked(artefact: Artefact) -> list[int]:
-    """The columns with a number that a run of ours stands behind."""
-    return sorted({i for _, cells in artefact.rows for i, cell in enumerate(cells) if isinstance(cell, Cell)})
-
-
-def _row(cells: list[str | Cell], linked: list[int], evidence: Evidence) -> list[str]:
+def _row(cells: list[str | Cell], linked: set[int], evidence: Evidence) -> list[str]:
+    """The printed cells, after those of the `linked` columns ours."""
     row = []
     for i, cell in enumerate(cells):
         row.append(cell.printed if isinstance(cell, Cell) else cell)
@@ -100,9 +92,7 @@ def detailed_table(artefact: Artefact, evidence: Evidence) -> Table:
     *titles, last = (column["title"] for column in artefact.columns)
     columns = [*titles, f"{last} · paper", f"{last} · ours", "difference", "# params · ours", "verdict"]
     columns += ["data", "iterations", "precision", "protocol"]
-    rows: list[list[str] | str] = []
-    for mapping, cells in artefact.rows:
-        rows.append(mapping["block"] if "block" in mapping else _detailed_row(cells, artefact, evidence))
+    rows = [mapping.get("block") or _detailed_row(cells, artefact, evidence) for mapping, cells in artefact.rows]
     best = ", ".join(cell.label for cell in artefact.printed if cell.best_of)
     notes = [f"Protocol: {artefact.protocol}.", "Ours: one number is one run; several are mean ± sample std (n)."]
     notes += [f"Best of n only for {best}, where the paper prints it."] if best else []

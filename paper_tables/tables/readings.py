@@ -43,18 +43,15 @@ def response_table(artefact: Artefact, evidence: Evidence) -> Table:
     rows: list[list[str] | str] = []
     for run, values in readings.items():
         ours = sorted_responses(evidence, run)
-        rows.append([evidence.paper.label(run), "paper", *(values.get(rank, "") for rank in ranks)])
-        rows.append([evidence.paper.label(run), "ours", *_at_ranks(ours, values, ranks)])
-        for publisher, found in publishers(evidence).items():
-            if stds := sorted_responses(found, run):
-                rows.append([evidence.paper.label(run), publisher, *_at_ranks(stds, values, ranks)])
+        measured = {rank: f"{ours[rank - 1]:.2f}" if rank <= len(ours) else NOT_RUN for rank in values}
+        for who, found in (("paper", values), ("ours", measured)):
+            rows.append([evidence.paper.label(run), who, *(found.get(rank, "") for rank in ranks)])
+        for publisher, nets in publishers(evidence).items():
+            if stds := sorted_responses(nets, run):
+                at = {rank: f"{stds[rank - 1]:.2f}" for rank in values}
+                rows.append([evidence.paper.label(run), publisher, *(at.get(rank, "") for rank in ranks)])
     note = f"Std at that rank, sorted by size. The paper's values are read off the figure (± {artefact.spec['pm']})."
     return Table(artefact.name, artefact.caption, ["net", "", *(f"rank {r}" for r in ranks)], rows, frozenset(), [note])
-
-
-def _at_ranks(stds: list[float], values: dict[int, str], ranks: list[int]) -> list[str]:
-    """The std at each rank that was read off the paper's figure."""
-    return [(f"{stds[r - 1]:.2f}" if r <= len(stds) else NOT_RUN) if r in values else "" for r in ranks]
 
 
 def sorted_responses(evidence: Evidence, run: str) -> list[float]:

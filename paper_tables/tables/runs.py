@@ -24,16 +24,12 @@ def paper_table(run: str, evidence: Evidence) -> Table | None:
             metric = evidence.paper.metrics[cell.metric].label
             words = [artefact.title, metric + (f", {cell.protocol}" if cell.protocol else ""), cell.printed]
             rows.append([*words, ours_text(found, evidence), found.difference_text, verdict_text(found)])
-    columns = ["where", "metric", "paper", "ours", "difference", "verdict"]
-    return (
-        Table(run, f"{evidence.paper.label(run)}: the paper's numbers and ours", columns, rows, frozenset({3}))
-        if rows
-        else None
-    )
+    columns, caption = ["where", "metric", "paper", "ours", "difference", "verdict"], "the paper's numbers and ours"
+    return Table(run, f"{evidence.paper.label(run)}: {caption}", columns, rows, frozenset({3})) if rows else None
 
 
 def errors_table(run: str, evidence: Evidence) -> Table:
-    """One row a seed: the errors of its last iterate, and of each protocol it was tested by."""
+    """One row a seed: the errors after its last iteration, and by each protocol it was tested by."""
     trainings, paper = evidence.trainings(run), evidence.paper
     kept = [name for name in paper.metrics if any(name in training.result["metrics"] for training in trainings)]
     protocols = sorted({protocol for training in trainings for protocol in training.evaluations})
@@ -51,25 +47,20 @@ def errors_table(run: str, evidence: Evidence) -> Table:
 
 def named(name: str, trainings: list[RunResult]) -> str:
     """An evaluation in words: its protocol, and in what it deviates from the configured test."""
-    deviations = [
-        words
-        for training in trainings
-        if name in training.evaluations and (words := deviations_of(training.evaluations[name]))
-    ]
-    return f"{name.partition('+')[0]} ({deviations[0]})" if deviations else name
+    found = (deviations_of(training.evaluations[name]) for training in trainings if name in training.evaluations)
+    words = next(filter(None, found), "")
+    return f"{name.partition('+')[0]} ({words})" if words else name
 
 
 def flat(tree: dict[str, Any], before: str = "") -> dict[str, str]:
     """{"train": {"lr": 0.1, "compile": False}} -> {"train.lr": "0.1", "train.compile": "false"}."""
     found: dict[str, str] = {}
     for key, value in tree.items():
-        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": word(value)}
+        if isinstance(value, dict):
+            found |= flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = value if isinstance(value, str) else json.dumps(value)
     return found
-
-
-def word(value: object) -> str:
-    """A value as it is written in a configuration file."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def config_of(trainings: list[RunResult]) -> dict[str, str]:

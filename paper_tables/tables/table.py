@@ -22,6 +22,9 @@ class Table:
     notes: list[str] = field(default_factory=list)
     latex_columns: int | None = None  # how many of the columns fit on a printed page (all)
     conditions: str = ""  # what ours was measured on, wherever the table goes
+    links: dict[tuple[int, int], str] = field(
+        default_factory=dict
+    )  # (row, column) -> the run whose page a cell leads to
 
     def body(self) -> Iterator[list[str]]:
         """Rows without the headings between them."""
@@ -64,11 +67,7 @@ class Table:
 
 
 def _pipe(cells: list[str]) -> str:
-    return "| " + " | ".join(markdown_text(cell) for cell in cells) + " |"
-
-
-def markdown_text(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
 
 
 def _tex_row(cells: list[str]) -> str:

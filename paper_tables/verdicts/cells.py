@@ -35,7 +35,7 @@ class Conditions:
         """What differs between the trainings behind one number; such a number is not compared with the paper's."""
         named = {
             "data": self.fingerprints,
-            "iterations": tuple(done / full for done, full in self.budgets),
+            "iterations": tuple(done / (full or 1) for done, full in self.budgets),
             "batch": self.batches,
             "precision": self.precisions,
             "images per batch normalisation": self.normalised,
@@ -52,8 +52,7 @@ class Conditions:
     @property
     def remarks(self) -> str:
         """All differences, as printed in brackets after a number."""
-        mixed = [f"mixed {', '.join(self.mixed)}"] if self.mixed else []
-        return ", ".join([*mixed, *self.notes])
+        return ", ".join(([f"mixed {', '.join(self.mixed)}"] if self.mixed else []) + self.notes)
 
     @property
     def as_paper(self) -> bool:
@@ -72,8 +71,8 @@ class Conditions:
 
     @property
     def budget_text(self) -> str:
-        """Iterations of how many in the paper, and the batch size where it is not the paper's."""
-        text = " and ".join(f"{done:,} of {full:,}" for done, full in self.budgets)
+        """Iterations of how many in the paper (if it has any), and the batch size where it is not the paper's."""
+        text = " and ".join(f"{done:,} of {full:,}" if full else f"{done:,}" for done, full in self.budgets)
         batches = " and ".join(f"{batch}" for batch, paper in self.batches if batch != paper)
         return text + (f" (batch {batches})" if batches else "")
 
@@ -108,13 +107,14 @@ class Measured:
 
     def text(self, cell: Cell | None = None) -> str:
         """mean ± std (n); where the paper prints the best of several runs in a cell, and we have as many, ours too."""
+        spread = f"{self.mean:.2f} ± {self.std:.2f}"
         if self.n == 1:
             text = f"{self.mean:.2f}"
         elif cell and cell.best_of and self.n >= cell.best_of:
             best = max(self.values) if cell.better == "higher" else min(self.values)
-            text = f"{best:.2f} best ({self.mean:.2f} ± {self.std:.2f}, n = {self.n})"
+            text = f"{best:.2f} best ({spread}, n = {self.n})"
         else:
-            text = f"{self.mean:.2f} ± {self.std:.2f} (n = {self.n})"
+            text = f"{spread} (n = {self.n})"
         return text + (f" [{self.conditions.remarks}]" if self.conditions.remarks else "")
 
 
@@ -260,11 +260,16 @@ def ours_text(judgement: Judgement, evidence: Evidence) -> str:
         deviations = judgement.measured.conditions.testing.deviations
         marks = f" [tested otherwise: {'; '.join(deviations)}]" if deviations else ""
         return judgement.measured.text(judgement.cell) + marks
-    if judgement.verdict == "refused":
-        return f"refused ({evidence.results.refused[judgement.cell.run]})"
     if judgement.cell.run in evidence.results.runs and judgement.cell.protocol:
         return f"not run (trained, {judgement.cell.protocol} not measured)"
-    reached = evidence.results.unfinished.get(judgement.cell.run)
+    return not_there(judgement.cell.run, evidence)
+
+
+def not_there(run: str, evidence: Evidence) -> str:
+    """Why a run has no number: refused, or not run."""
+    if run in evidence.results.refused:
+        return f"refused ({evidence.results.refused[run]})"
+    reached = evidence.results.unfinished.get(run)
     return "not run" if reached is None else f"not run (unfinished, at iteration {reached:,})"
 
 

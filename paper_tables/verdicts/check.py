@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from paper_tables.io import in_columns
 from paper_tables.results.evidence import Evidence
 from paper_tables.verdicts.cells import Judgement, judgements
 from paper_tables.verdicts.claims import Verdict, judge_claims
@@ -15,8 +16,8 @@ def check(evidence: Evidence) -> tuple[str, bool]:
     verdicts = judge_claims(evidence)
     head = ["", "where", "net", "metric", "paper", "ours", "difference", "tolerance"]
     lines = [f"Measured against the paper (profile {evidence.results.profile}; errors in percent)", ""]
-    lines += _columns([head, *(_cell_row(j) for j in cells if j.measured)])
-    lines += ["", evidence.paper.claims_title, "", *_columns([_claim_row(v) for v in verdicts])]
+    lines += [in_columns([head, *(_cell_row(j) for j in cells if j.measured)])]
+    lines += ["", evidence.paper.claims_title, "", in_columns(map(_claim_row, verdicts))]
     lines += [f"skipped {path}: {reason}" for path, reason in evidence.results.skipped]
     counts = Counter([j.word for j in cells]), Counter([v.word for v in verdicts])
     cells_line, claims_line = (", ".join(f"{n} {word}" for word, n in sorted(c.items())) for c in counts)
@@ -37,9 +38,3 @@ def _cell_row(judgement: Judgement) -> list[str]:
 def _claim_row(verdict: Verdict) -> list[str]:
     margin = f" (margin {verdict.margin})" if verdict.margin else ""
     return [verdict.word, str(verdict.claim["id"]), verdict.numbers + margin]
-
-
-def _columns(rows: list[list[str]]) -> list[str]:
-    """Rows padded so that columns stand under one another."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -27,7 +27,7 @@ class Permutation:
         number = f"p {'=' if self.exact else '≈'} {self.p:.3f}"
         if self.least > LEVEL:
             return f"too few seeds: {number}, and never below {self.least:.3f}"
-        return f"differ, {number}" if self.p < LEVEL else f"not told apart, {number}"
+        return f"differ, {number}" if self.p < LEVEL else f"no significant difference, {number}"
 
 
 def permutation_test(a: Sequence[float], b: Sequence[float]) -> Permutation | None:
@@ -37,20 +37,13 @@ def permutation_test(a: Sequence[float], b: Sequence[float]) -> Permutation | No
     pooled, size = np.array([*a, *b], dtype=np.float64), len(a)
     splits = comb(len(pooled), size)
     exact = splits <= EXACT
-    chosen = _all(len(pooled), size) if exact else _drawn(len(pooled), size)
+    if exact:
+        chosen = np.array(list(combinations(range(len(pooled)), size)))
+    else:  # from a fixed seed, so that the page stays the same
+        chosen = np.argsort(np.random.default_rng(0).random((EXACT, len(pooled))), axis=1)[:, :size]
     sums = pooled[chosen].sum(axis=1)
     gaps = np.abs(sums / size - (pooled.sum() - sums) / len(b))
     seen = abs(np.mean(a) - np.mean(b))
     count = int((gaps >= seen - TINY).sum())
     p = count / splits if exact else (count + 1) / (len(chosen) + 1)
     return Permutation(float(p), (2 if len(a) == len(b) else 1) / splits, exact)
-
-
-def _all(n: int, size: int) -> np.ndarray:
-    """Every choice of `size` of n indices, one a row."""
-    return np.array(list(combinations(range(n), size)))
-
-
-def _drawn(n: int, size: int) -> np.ndarray:
-    """EXACT random choices, from a fixed seed so that the page stays the same."""
-    return np.argsort(np.random.default_rng(0).random((EXACT, n)), axis=1)[:, :size]

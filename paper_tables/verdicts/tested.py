@@ -30,10 +30,13 @@ class Tested:
     @property
     def parts(self) -> dict[str, str]:
         """Each condition in words; moving averages and the training's own test images are the rule and stay unsaid."""
-        found = {"sides": _sides(self.sides), "precision": self.precision or f"precision {UNSAID}"}
-        found |= {"n": f"{self.n:,} images" if self.n else f"n {UNSAID}"}
-        found |= {"images": ""} if self.same_images else {"images": "other images than the training's"}
-        return found | {"bn_statistics": _bn(self.bn_statistics)}
+        return {
+            "sides": _sides(self.sides),
+            "precision": self.precision or f"precision {UNSAID}",
+            "n": f"{self.n:,} images" if self.n else f"n {UNSAID}",
+            "images": "" if self.same_images else "other images than the training's",
+            "bn_statistics": _bn(self.bn_statistics),
+        }
 
     def __str__(self) -> str:
         return f"{self.protocol}: {', '.join(part for part in self.parts.values() if part)}"
@@ -54,11 +57,11 @@ class Tested:
         if self.sides != sides:
             found["sides"] = f"{_sides(self.sides)} instead of {_sides(sides)}"
         if self.precision not in precisions:
-            found["precision"] = f"{self.precision or f'precision {UNSAID}'} instead of {wanted['precision']}"
+            found["precision"] = f"{self.parts['precision']} instead of {wanted['precision']}"
         if self.n != int(wanted["n"]):
             found["n"] = f"{self.parts['n']} instead of {int(wanted['n']):,}"
         if not self.same_images:
-            found["images"] = "other images than the training's"
+            found["images"] = self.parts["images"]
         return found
 
 
@@ -110,14 +113,14 @@ def _precision(training: RunResult, otherwise: str) -> str:
 
 
 def of_training(training: RunResult, wanted: dict[str, Any]) -> Tested:
-    """The conditions of the errors in result.json; what is not recorded is taken to be the paper's."""
+    """The conditions of the errors in result.json; what is not recorded is taken to be the paper's, if it has any."""
     given = _configured(training)
     return Tested(
         protocol="single",
-        sides=tuple(int(side) for side in wanted["sides"]),  # those of data.*, which are part of the recipe
-        precision=_precision(training, wanted["precision"]),
+        sides=tuple(int(side) for side in wanted.get("sides", ())),  # those of data.*, which are part of the recipe
+        precision=_precision(training, wanted.get("precision", training.provenance["precision"])),
         bn_statistics=given.get("bn_statistics", "moving"),
-        n=int(training.result.get("n_test") or wanted["n"]),
+        n=int(training.result.get("n_test") or wanted.get("n", 0)),
     )
 
 
@@ -140,12 +143,8 @@ class Testing:
     deviations: tuple[str, ...] = ()  # what is not as configured
 
     def __or__(self, other: Testing) -> Testing:
-        return Testing(
-            tuple(dict.fromkeys(self.tests + other.tests)),
-            tuple(dict.fromkeys(self.words + other.words)),
-            tuple(dict.fromkeys(self.unlike + other.unlike)),
-            tuple(dict.fromkeys(self.deviations + other.deviations)),
-        )
+        fields = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Testing(*(tuple(dict.fromkeys(mine + theirs)) for mine, theirs in fields))
 
 
 def how_tested(trainings: Iterable[RunResult], paper: Paper, metric: str, protocol: str | None = None) -> Testing:

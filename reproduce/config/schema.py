@@ -183,7 +183,7 @@ class Execution(Part):
     devices: Annotated[int, Field(ge=0, le=1024, description="per node; 0: all visible GPUs")] = 1
     nodes: Annotated[int, Field(ge=1, le=10_000)] = 1
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    jobs: Annotated[int, Field(ge=1, le=1024, description="runs side by side")] = 1
+    jobs: Annotated[int, Field(ge=1, le=1024, description="runs at the same time")] = 1
     mps: Annotated[bool, Field(description="runs share a GPU by NVIDIA's Multi-Process Service")] = False
     threads: Annotated[int, Field(ge=0, le=4096, description="CPU threads per process; 0: its share of the cores")] = 0
     workers: Annotated[int, Field(ge=-1, le=1024, description="processes that decode images; -1: the cores left")] = 0

@@ -23,7 +23,7 @@ class IterationDataModule(L.LightningDataModule):
 
     Args:
         source: official (the paper's data set, whole, or an error) | folder (class folders of images) | synthetic
-            (embedded).
+            (made by the suite).
         root: where the data lies (official, folder).
         batch_size: of one iteration, over all processes.
         iterations: of the whole training.

@@ -17,7 +17,7 @@ A net of "Deep Residual Learning for Image Recognition" (He et al., 2015), Sec. 
 | | |
 |---|---|
 | parameters | {parameters:,} |
-| test error | {test_error:.2f} % on {n_test:,} images, last iterate |
+| test error | {test_error:.2f} % on {n_test:,} images, after the last iteration |
 | data | {data} |
 | training | {iterations} iterations, {precision}, `{command}` |
 | commit | {commit} |

@@ -56,4 +56,4 @@ def test_every_run_trains_evaluates_and_is_reported(tmp_path: Path) -> None:
     assert len(json.loads(ensemble.read_text())["members"]) == 5
     page = (tmp_path / "report" / "smoke" / "index.html").read_text()
     assert "Table 6" in page
-    assert "embedded synthetic images" in page
+    assert "synthetic images made by the suite" in page

@@ -315,7 +315,7 @@ def test_a_view_of_a_shard_is_not_read_whole(root: Path) -> None:
 def test_a_result_says_that_its_images_were_predecoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From shards to the report: the embedded images, three iterations, workers and threads."""
+    """From shards to the report: the synthetic images, three iterations, workers and threads."""
     monkeypatch.chdir(tmp_path)
     words = ["train", "imagenet-resnet-18-A", "--profile", "smoke", "data.predecoded=480", "execution.workers=1"]
     assert main(words) == 2

@@ -28,7 +28,7 @@ RECOMPUTED = "eval.bn_statistics=recomputed"
 
 @pytest.fixture(scope="session")
 def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ResNet-18 of a few iterations on the embedded images: runs/ and results/."""
+    """A ResNet-18 of a few iterations on the synthetic images: runs/ and results/."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -7,11 +7,14 @@ from paper_tables.results import reader
 from paper_tables.results.evidence import Evidence
 from paper_tables.tables.measured import artefact_table
 from paper_tables.tables.table import Table
+from paper_tables.verdicts.cells import Judgement, judge
 from paper_tables.verdicts.claims import Verdict, judge_claim
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = load()
-FOUR = ["cifar10-plain-20", "cifar10-plain-56", "cifar10-resnet-20", "cifar10-resnet-56"]
+P20, P56, R20, R56 = (f"cifar10-{net}" for net in ("plain-20", "plain-56", "resnet-20", "resnet-56"))
+R110, R1202, NO_WARMUP = "cifar10-resnet-110", "cifar10-resnet-1202", "cifar10-resnet-110-no-warmup"
+FOUR = [P20, P56, R20, R56]
 
 
 def evidence(root: Path, profile: str = "paper") -> Evidence:
@@ -33,3 +36,9 @@ def verdict(root: Path, identifier: str, profile: str = "paper") -> Verdict:
     """What became of the claim of that id."""
     claim = next(claim for claim in PAPER.claims if claim["id"] == identifier)
     return judge_claim(claim, evidence(root, profile))
+
+
+def judged(root: Path, run: str, artefact: str = "table6", metric: str = "test_error") -> Judgement:
+    """The artefact's cell of a run against the paper."""
+    cell = next(c for c in PAPER.artefacts[artefact].cells() if (c.run, c.metric) == (run, metric))
+    return judge(cell, evidence(root))

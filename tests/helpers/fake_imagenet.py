@@ -29,7 +29,7 @@ PAPER_LIKE: dict[str, tuple[float, float, float, tuple[float, float], tuple[floa
 
 def imagenet_data(official: bool) -> dict[str, Any]:
     """`data` of a provenance: the official set, or the embedded one."""
-    words = "ImageNet-2012, official class tree" if official else "embedded ImageNet-shaped images"
+    words = "ImageNet-2012, official class tree" if official else "ImageNet-shaped images made by the suite"
     data = {"source": "official" if official else "synthetic", "fingerprint": f"sha256:{'cd' if official else 'ef'}"}
     return {**data, "description": words, "official": official, "n_train": 1281167, "n_test": 50000}
 

@@ -1,6 +1,7 @@
 """Writes result trees as a training would leave them, with numbers made up by numpy: for the tests of the report."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ PARAMETERS = {20: 269722, 32: 464154, 44: 658586, 56: 853018, 110: 1727962, 1202
 def provenance(run: str, profile: str, iterations: int, **changes: Any) -> dict[str, Any]:
     official = profile == "paper"
     data: dict[str, Any] = {"source": "official" if official else "synthetic", "fingerprint": "sha256:" + "ab" * 32}
-    data |= {"description": "CIFAR-10, official binaries" if official else "embedded synthetic images"}
+    data |= {"description": "CIFAR-10, official binaries" if official else "synthetic images made by the suite"}
     data |= {"official": official, "n_train": 50000, "n_test": 10000}
     values: dict[str, Any] = {
         "config": {"train": {"iterations": iterations, "batch_size": 128}},
@@ -108,3 +109,16 @@ def write_tree(root: Path, profile: str = "paper", runs: list[str] | None = None
         for seed, value in enumerate(tests):
             write_run(root, profile, run, seed, train, value, iterations)
     return root
+
+
+def write_seeds(root: Path, run: str, values: list[float], metric: str = "test", **changes: Any) -> None:
+    """A run of profile paper for each value of one error."""
+    for seed, value in enumerate(values):
+        error: dict[str, Any] = {metric: value}
+        write_run(root, "paper", run, seed, **error, **changes)
+
+
+def sample(n: int, mean: float, std: float) -> list[float]:
+    """n values with exactly this mean and sample standard deviation."""
+    raw = [k - (n - 1) / 2 for k in range(n)]
+    return [mean + value * std / statistics.stdev(raw) for value in raw]

@@ -15,6 +15,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from benchmarks.results import write_bench
+from paper_tables.io import in_columns
 from reproduce.utils.errors import UserError
 
 # The same examples every time in `make test`; more of them, and others, in `make test-reliability`.
@@ -61,19 +62,12 @@ def rows(reports: list[Any]) -> list[tuple[str, ...]]:
     return sorted(found, key=lambda row: (int("".join(filter(str.isdigit, row[0])) or 0), row))
 
 
-def table(found: list[tuple[str, ...]]) -> list[str]:
-    lines = [("test", "what", "reached", "demanded", "met"), *found]
-    widths = [max(len(line[k]) for line in lines) for k in range(5)]
-    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     stats = terminalreporter.stats
     reports = [r for kind in ("passed", "failed") for r in stats.get(kind, []) if r.when == "call"]
     if found := rows(reports):
         terminalreporter.section("reliability: figures reached and demanded")
-        for line in table(found):
-            terminalreporter.write_line(line)
+        terminalreporter.write_line(in_columns([("test", "what", "reached", "demanded", "met"), *found]))
         if os.environ.get("RELIABILITY") == "record":
             counts = {kind: len(stats[kind]) for kind in ("passed", "failed", "error", "skipped") if stats.get(kind)}
             taken = {"rows": [[*row[:4], row[4] == "yes"] for row in found], "counts": counts, "examples": EXAMPLES}

@@ -148,8 +148,8 @@ def test_what_is_refused_is_left_out_and_said(
 
     assert measured(rate) == [(1, False, False), (1, True, False), (2, False, False)]
     said = capsys.readouterr().err
-    assert said.count("2 at a time, captured: left out; refused\n") == 2
-    assert said.count("2 at a time, captured, by MPS: left out; refused\n") == 2
+    assert said.count("2 at a time, CUDA graph: left out; refused\n") == 2
+    assert said.count("2 at a time, CUDA graph, by MPS: left out; refused\n") == 2
 
 
 def test_the_usual_step_that_fails_is_an_error(measured: Callable[[Rate], Any]) -> None:

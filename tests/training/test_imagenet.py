@@ -1,4 +1,4 @@
-"""ImageNet end to end on the embedded images: train, break off, continue, several processes, the plateau."""
+"""ImageNet end to end on the synthetic images: train, break off, continue, several processes, the plateau."""
 
 import csv
 import json

@@ -68,7 +68,7 @@ def test_a_result_says_what_was_computed(here: bool, monkeypatch: pytest.MonkeyP
 
 
 def gradients(kind: str) -> list[torch.Tensor]:
-    """Of ResNet-56 at its initial weights, for 32 embedded images: one a tensor of weights."""
+    """Of ResNet-56 at its initial weights, for 32 synthetic images: one a tensor of weights."""
     images = read_synthetic().train_images[:32].double()
     net, x, y = (
         build(name="cifar-resnet", depth=56, shortcut="A").train(),

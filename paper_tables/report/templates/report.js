@@ -1,9 +1,10 @@
 /* Curves that can be questioned, and tables that can be copied. The page is complete without this script: it then shows the static figures. */
 (() => {
   "use strict";
-  const page = { palette: "safe" };
+  const page = { palette: document.querySelector("[data-palette]")?.dataset.palette || "safe" };
   const plots = [];
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const touch = matchMedia("(pointer: coarse)");  // a finger is to scroll the page, not to drag in a chart
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   function element(tag, properties = {}, ...children) {
@@ -74,7 +75,9 @@
     const ranges = { figure: "as the figure", all: "everything", end: "last tenth" };
     made.push(group("Show", ...choice(ranges, "figure", range)));
     if (data.panels.some((panel) => panel.marks.length)) {
-      made.push(group("Paper", tick("values read off its figure", true, redraw((on) => { state.marks = on; }))));
+      const shown = [...new Set(data.panels.flatMap((panel) => panel.marks.map((mark) => shape(data, mark))))];
+      const key = element("span", { className: "key", textContent: shown.join(", ") });
+      made.push(group("Paper", tick("values read off its figure", true, redraw((on) => { state.marks = on; })), key));
     }
     return element("div", { className: "controls" }, ...made);
   }
@@ -90,19 +93,28 @@
     return line.seed === null || line.n === 1;
   }
 
-  function hover(data, line) {
-    const unit = data.iterations ? " %" : "";
-    const extras = line.lr ? "<br>learning rate %{customdata[0]}, loss %{customdata[1]:.3f}" : "";
-    return "%{y:.2f}" + (line.sd ? " ± %{customdata:.2f}" : "") + unit + extras;
+  // What a point says in the line under the chart.
+  function lineWords(data, line, i) {
+    const extras = line.lr ? `, learning rate ${line.lr[i]}, loss ${line.train_loss[i].toFixed(3)}` : "";
+    return line.y[i].toFixed(2) + (line.sd ? ` ± ${line.sd[i].toFixed(2)}` : "") + (data.iterations ? " %" : "") + extras;
+  }
+
+  const SHAPES = { test_error: ["○", "circle-open"], train_error: ["□", "square-open"], std: ["○", "circle-open"],
+    above: ["△", "triangle-up-open"], below: ["▽", "triangle-down-open"] };
+  const kind = (mark) => mark.bound || mark.series;
+
+  // ○ test error, ▽ below this
+  function shape(data, mark) {
+    const label = mark.bound ? mark.bound + " this" : data.series.find((s) => s.id === mark.series).label;
+    return `${SHAPES[kind(mark)][0]} ${label}`;
   }
 
   function lineTraces(plot, line, axes) {
     const net = plot.data.nets.find((n) => n.id === line.net);
     const which = line.seed === null ? (line.n > 1 ? `, mean of ${line.n}` : "") : line.n > 1 ? `, seed ${line.seed}` : "";
     const name = net.label + words(plot.data, line.series) + which;
-    const trace = { type: "scatter", mode: "lines", name, x: line.x, y: line.y, hovertemplate: hover(plot.data, line), ...axes,
-      line: { color: tint(net), width: line.width, dash: line.dash } };
-    trace.customdata = line.sd || (line.lr ? line.lr.map((lr, i) => [lr, line.train_loss[i]]) : undefined);
+    const trace = { type: "scatter", mode: "lines", name, x: line.x, y: line.y, hoverinfo: "none", ...axes,
+      meta: (i) => lineWords(plot.data, line, i), line: { color: tint(net), width: line.width, dash: line.dash } };
     return line.sd ? [band(line, net, axes), trace] : [trace];
   }
 
@@ -115,9 +127,9 @@
 
   function markTrace(plot, mark, axes) {
     const net = plot.data.nets.find((n) => n.id === mark.net);
-    const symbol = { above: "triangle-up-open", below: "triangle-down-open" }[mark.bound] || (mark.series === "train_error" ? "square-open" : "circle-open");
+    const symbol = SHAPES[kind(mark)][1];
     return { type: "scatter", mode: "markers", name: `paper: ${net.label}${words(plot.data, mark.series)}`, x: [mark.x], y: [mark.y], ...axes,
-      cliponaxis: false, hovertemplate: mark.text.replace(/%$/, "%") + " (read off the figure)",
+      cliponaxis: false, hoverinfo: "none", meta: () => mark.text + " (read off the figure)",
       marker: { symbol, size: 9, color: tint(net), line: { width: 2, color: tint(net) } },
       error_y: { type: "constant", value: mark.pm, visible: mark.pm > 0, thickness: 1, width: 3, color: tint(net) } };
   }
@@ -151,9 +163,8 @@
     const columns = Math.max(1, Math.min(data.panels.length, Math.floor(width / 330)));
     const rows = Math.ceil(data.panels.length / columns);
     const height = rows * (width < 500 ? 290 : 380);
-    const made = { width, height, margin: { l: 48, r: 14, t: 34, b: 44 }, showlegend: false, hovermode: width < 700 ? "closest" : "x unified", dragmode: "zoom",
+    const made = { width, height, margin: { l: 48, r: 14, t: touch.matches ? 34 : 58, b: 44 }, showlegend: false, hovermode: "x", dragmode: touch.matches ? false : "zoom",
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: css("--ink"), size: 13, family: "system-ui, sans-serif" },
-      hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line"), font: { color: css("--ink"), size: 12 }, namelength: -1 },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--ink") }, annotations: [] };
     data.panels.forEach((panel, i) => {
       const [column, row] = [i % columns, Math.floor(i / columns)];
@@ -167,11 +178,23 @@
       const look = { gridcolor: css("--line"), linecolor: css("--soft"), zerolinecolor: css("--line"), ticks: "inside", mirror: true, showline: true };
       const log = state.axis === "log";
       made["xaxis" + id] = { ...look, domain: [left, left + w], anchor: "y" + id, type: state.axis, range: xRange(plot, panel, log),
-        title: { text: data.x, standoff: 6 }, showgrid: false, ...(log ? { dtick: 1 } : {}), hoverformat: ",d" };
+        title: { text: data.x, standoff: 6 }, showgrid: false, ...(log ? { dtick: 1 } : {}), showspikes: true, spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: css("--soft") };
       made["yaxis" + id] = { ...look, domain: [top - h, top], anchor: "x" + id, range: yRange(plot, panel), title: { text: column ? "" : data.y, standoff: 4 } };
       made.annotations.push({ text: `<b>${panel.title}</b>`, x: left + w / 2, y: top, xref: "paper", yref: "paper", xanchor: "center", yanchor: "bottom", showarrow: false });
     });
     return made;
+  }
+
+  // The values at the pointer stand under the chart, where they cover no curve.
+  const READOUT = "Point at a curve, or tap it: its values stand here.";
+
+  function readout(data, points) {
+    const place = element("b", { textContent: `${data.iterations ? "iteration" : data.x} ${points[0].x.toLocaleString("en")}` });
+    return [place, ...points.map((point) => {
+      const swatch = element("span", { className: "swatch" });
+      swatch.style.background = point.data.line?.color || point.data.marker.color;
+      return element("span", {}, swatch, ` ${point.data.name}: ${point.data.meta(point.pointIndex)}`);
+    })];
   }
 
   function draw(plot) {
@@ -183,7 +206,8 @@
       const marks = plot.state.marks ? panel.marks.filter((mark) => visible(plot, mark)).map((mark) => markTrace(plot, mark, axes)) : [];
       return [...lines, ...marks];
     });
-    const options = { displaylogo: false, responsive: false, modeBarButtonsToRemove: ["lasso2d", "select2d"], toImageButtonOptions: { format: "svg", filename: plot.name } };
+    const options = { displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: false, scrollZoom: false, displayModeBar: !touch.matches,
+      modeBarButtonsToRemove: ["lasso2d", "select2d"], toImageButtonOptions: { format: "svg", filename: plot.name } };
     Plotly.react(plot.host, traces, layout(plot), options);
   }
 
@@ -196,12 +220,15 @@
     const host = element("div", { className: "host", id: "live-" + name });
     host.setAttribute("role", "img");
     host.setAttribute("aria-label", alt);
+    const said = element("p", { className: "readout", textContent: READOUT });
     const plot = { name, data, state, host, swatches: [] };
-    const live = element("div", { className: "live" }, controls(plot), host);
+    const live = element("div", { className: "live" }, controls(plot), host, said);
     figure.append(live);
     figure.classList.add("has-live");
     plots.push(plot);
     draw(plot);
+    host.addEventListener("touchstart", (event) => event.stopPropagation(), { capture: true, passive: true });  // plotly would stop the page from scrolling
+    host.on("plotly_hover", (event) => said.replaceChildren(...readout(data, event.points)));
     let seen = host.clientWidth;
     new ResizeObserver(() => { if (host.clientWidth !== seen) { seen = host.clientWidth; draw(plot); } }).observe(live);
   }
@@ -238,14 +265,14 @@
 
   function palette(place) {
     const change = (value) => { page.palette = value; plots.forEach(draw); };
-    place.append(group("Colours of the curves", ...choice({ safe: "told apart by everyone", paper: "the paper’s" }, "safe", change)));
+    place.append(group("Colours of the curves", ...choice({ safe: "colour-blind safe", paper: "the paper’s" }, page.palette, change)));
   }
 
   document.querySelectorAll("[data-paste]").forEach(copying);
   if (typeof Plotly !== "undefined") {
     document.querySelectorAll("[data-plot]").forEach(start);
     document.querySelectorAll("[data-palette]").forEach(palette);
-    dark.addEventListener("change", () => plots.forEach(draw));
+    [dark, touch].forEach((query) => query.addEventListener("change", () => plots.forEach(draw)));
   }
   document.documentElement.dataset.ready = "yes";
 })();

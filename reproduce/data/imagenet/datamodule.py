@@ -21,7 +21,7 @@ from reproduce.data.sampling import Order
 from reproduce.data.synthetic.imagenet import write_shapes
 from reproduce.data.workers import WorkerDataset, loader, reraise, reraise_each, threaded
 
-DESCRIPTIONS = {"official": "ImageNet-2012, official", "synthetic": "embedded ImageNet-shaped images"}
+DESCRIPTIONS = {"official": "ImageNet-2012, official", "synthetic": "ImageNet-shaped images made by the suite"}
 CACHE = Path("runs/cache")
 
 
@@ -37,7 +37,7 @@ class ImageNetDataModule(IterationDataModule):
         test_side: shorter side of a test image.
         colour_noise: standard deviation of AlexNet's three draws per image; 0: none.
         workers: processes that decode, beside this one; 0: this one decodes.
-        cache: where the mean image and the embedded set are kept.
+        cache: where the mean image and the synthetic set are kept.
         predecoded: training images are read from shards (shards.py) of this shorter side at most; None: from files.
             Test images and the mean image's come from files all the same.
         shards: where those lie; by default `shards-<side>` beside train/.

@@ -1,4 +1,4 @@
-"""The `synthetic` source: ten classes of drawn 32x32 shapes, embedded as a program: a demonstration needs no download.
+"""The `synthetic` source: ten classes of drawn 32x32 shapes, made by this program: a demonstration needs no download.
 
 A class is a form; centre, size, rotation, both colours, the background's gradient, a bar across the image and noise are
 drawn at random for each image and tell nothing of the class. Only keyed hashes and sums, products, quotients, square
@@ -37,14 +37,14 @@ Form = Callable[[Tensor, Tensor], Tensor]
 
 
 def read_synthetic(root: str = "") -> Images:
-    """The embedded images (`root` is not used): made once per process, in about two seconds."""
+    """The synthetic images (`root` is not used): made once per process, in about two seconds."""
     return _draw_all()
 
 
 @lru_cache(maxsize=1)
 def _draw_all() -> Images:
     train, test = _draw_split(TRAIN, N_TRAIN), _draw_split(TEST, N_TEST)
-    return Images(*train, *test, list(FORMS), "embedded synthetic images")
+    return Images(*train, *test, list(FORMS), "synthetic images made by the suite")
 
 
 def _draw_split(split: int, n: int) -> tuple[Tensor, Tensor]:

@@ -119,8 +119,10 @@ def test_keyboard_palette_pointer_and_copying(browser: Any, pages: dict[str, Pat
     page.keyboard.press("Space")
     assert not [name for name in names(page, "fig1") if "plain-56" in name]
     page.locator("#live-fig1 .nsewdrag").first.hover()
-    page.wait_for_selector("#live-fig1 .hoverlayer text")
-    assert "plain-20" in page.locator("#live-fig1 .hoverlayer").text_content()
+    readout = page.locator("[data-plot=fig1] .readout")
+    readout.locator("span", has_text="plain-20, training error:").first.wait_for()
+    assert "learning rate" in readout.text_content()
+    assert page.locator("#live-fig1 .hoverlayer text").count() == 0  # nothing covers the curves
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator("#table6").get_by_role("button", name="Copy as LaTeX").click()
     page.locator("#table6 .said", has_text="copied").wait_for()
@@ -144,3 +146,45 @@ def test_without_scripts_and_on_paper_the_printed_figures_stand_there(browser: A
     sheets = len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
     assert 5 < sheets < 60
     page.context.close()
+
+
+def test_no_control_sends_anything_away(browser: Any, pages: dict[str, Path]) -> None:
+    page = opened(browser, pages["index"])
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.context.on("page", lambda other: asked.append(other.url))
+    controls = page.locator("#live-fig1 .modebar-btn")
+    titles = [control.get_attribute("data-title") for control in controls.all()]
+    assert "Zoom" in titles
+    for control, title in zip(controls.all(), titles, strict=True):
+        assert not re.search("share|cloud|send|edit|plotly", title, re.IGNORECASE)
+        control.click()
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    foreign = "[...document.querySelectorAll('[href], [src], [action]')].map(e => e.href || e.src || e.action)"
+    assert [url for url in page.evaluate(foreign) if not url.startswith("file:")] == []
+    assert "://" not in (pages["index"].parent / "assets" / "report.js").read_text()
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", ["index", "run", "compare"])
+def test_a_finger_on_a_chart_scrolls_the_page(browser: Any, pages: dict[str, Path], name: str) -> None:
+    page = opened(browser, pages[name], 390, has_touch=True, is_mobile=True)
+    page.evaluate("document.documentElement.style.scrollBehavior = 'auto'")
+    page.evaluate("document.querySelector('.host').scrollIntoView({ block: 'center' })")
+    chart = page.locator(".host .nsewdrag").first
+    box, before = chart.bounding_box(), page.evaluate("scrollY")
+    swipe(page, box["x"] + box["width"] / 2, box["y"] + 0.8 * box["height"], 150)
+    page.wait_for_function(f"scrollY > {before} + 100")
+    assert page.evaluate("document.querySelector('.host').layout.dragmode") is False
+    page.wait_for_timeout(500)  # until the page stands still
+    chart.tap(force=True)
+    page.locator(".readout b", has_text="iteration").first.wait_for()
+    page.context.close()
+
+
+def swipe(page: Any, x: float, y: float, up: int) -> None:
+    """A finger moves up by so many pixels."""
+    finger = page.context.new_cdp_session(page)
+    for kind, height in [("touchStart", y), *(("touchMove", y - step) for step in range(10, up + 1, 10))]:
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": height}]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})

@@ -51,7 +51,7 @@ def test_headline_puts_ours_beside_the_papers(full: Path, capsys: pytest.Capture
 def test_headline_names_data_and_budget_outside_the_paper(full: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["headline", "--profile", "demo", "--results", str(full)]) == 0
     text = capsys.readouterr().out
-    assert "embedded synthetic images · iterations: 300 of 64,000 · bf16" in text
+    assert "synthetic images made by the suite · iterations: 300 of 64,000 · bf16" in text
     assert "no number here is compared with the paper's" in text
 
 

@@ -122,3 +122,19 @@ def test_the_page_shows_diagrams_bars_and_both_sections_of_claims(imagenet_repor
     assert all(
         (imagenet_report / "figures" / f"fig3{suffix}").stat().st_size < 500_000 for suffix in (".svg", ".png", ".pdf")
     )
+
+
+def test_an_artefact_is_written_without_the_figures_that_show_other_runs(full: Path, tmp_path: Path) -> None:
+    options = ["--results", str(full), "--report", str(tmp_path)]
+    assert main(["render", "table7", *options]) == 0
+    folder = tmp_path / "paper"
+    page = (folder / "index.html").read_text()
+    for link in re.findall(r'(?:src|href)="([^"#]+)', page):
+        assert (folder / link).is_file(), link
+    assert not (folder / "figures" / "fig6.pdf").exists()
+    for kept in ("figures/fig1.svg", "figures/fig6.svg", "runs/cifar10-plain-20.html", "runs/cifar10-resnet-20.html"):
+        (folder / kept).write_text("kept")
+    assert main(["render", "fig1", *options]) == 0  # Figure 6 has its runs, and the ResNets besides
+    assert (folder / "runs" / "cifar10-resnet-20.html").read_text() == "kept"
+    for name in ("figures/fig1.pdf", "figures/fig1.svg", "figures/fig6.svg", "runs/cifar10-plain-20.html"):
+        assert len((folder / name).read_bytes()) > 5000

@@ -15,9 +15,9 @@ USUAL = {"usual, 0 workers": [0.2, 0.25, 0.3], "usual, 2 workers": [0.4] * 3}
 SECONDS = {"ours": [0.1] * 3, **USUAL, "bare": [0.09] * 3}
 ROW: dict[str, Any] = {"net": "ResNet-20", "precision": "bf16", "seconds": SECONDS, "flops": 3e9, "gemm": 1e11}
 ROW["bars"] = {"usual": 2.5, "bare": 0.98}
-STEP = {"images": "embedded images", "batch": 128, "bf16_instructions": True}
+STEP = {"images": "synthetic images", "batch": 128, "bf16_instructions": True}
 VIEWS = {"reference": [0.004, 0.004], "ours": [0.002, 0.001], "ours, as a worker sends it": [0.001, 0.001]}
-LOADER = {"images": "embedded images", "bar": 1.8, "seconds": VIEWS, "workers": 2, "loader": 900.0}
+LOADER = {"images": "synthetic images", "bar": 1.8, "seconds": VIEWS, "workers": 2, "loader": 900.0}
 
 
 @pytest.fixture
@@ -43,7 +43,9 @@ def test_the_step_is_compared_with_the_better_baseline_loop(benches: Path, capsy
     out = capsys.readouterr().out
     usual, bare = "250 | 2.50 (2.00-3.00) | 2.5 undecided", "90 | 0.90 (0.90-0.90) | 0.98 not met"
     assert out.splitlines()[-1] == f"| ResNet-20 | bf16 | 100 | 30 % | {usual} | {bare} |"
-    assert "CPU (x), 2 threads, torch 2.15.0; it has bf16 instructions. Batch 128, embedded images; medians of 3" in out
+    assert (
+        "CPU (x), 2 threads, torch 2.15.0; it has bf16 instructions. Batch 128, synthetic images; medians of 3" in out
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,9 +95,9 @@ def test_a_gpu_is_named_with_the_cores_beside_it() -> None:
 
 def test_a_gpu_has_thresholds_by_depth_and_captured_rows() -> None:
     seconds = {"ours": [0.0005, 0.0005], "usual, 0 workers": [0.004, 0.004], "bare": [0.00049, 0.00049]}
-    row = {"net": "ResNet-20, captured", "precision": "bf16", "seconds": seconds | {"batches": [1e-5, 1e-5]}}
+    row = {"net": "ResNet-20, CUDA graph", "precision": "bf16", "seconds": seconds | {"batches": [1e-5, 1e-5]}}
     text = speed.step(MACHINE | STEP | {"rows": [ROW | row | {"gemm": 1e14, "bars": {"usual": 6.0, "bare": 0.99}}]})
-    wanted = "| ResNet-20, captured | bf16 | 0.50 | 6 % | 4.00 | 8.00 (8.00-8.00) | 6.0 met |"
+    wanted = "| ResNet-20, CUDA graph | bf16 | 0.50 | 6 % | 4.00 | 8.00 (8.00-8.00) | 6.0 met |"
     assert wanted + " 0.49 | 0.98 (0.98-0.98) | 0.99 not met |" in text
     assert "50 iterations' batches alone: 0.50 ms." in text
 
@@ -110,12 +112,12 @@ def test_jobs_stand_beside_one_alone_with_the_same_step() -> None:
     rows = [{"jobs": k, "captured": graph, "images_per_second": found} for (k, graph), found in rates.items()]
     text = speed.jobs(MACHINE | {"run": "cifar10-resnet-20", "batch": 128, "images": "x", "rows": rows})
     assert "| 2 | eager | 155 (150-160) | 1.55 (1.50-1.60) |" in text
-    assert "| 2 | captured | 700 (600-800) | 1.75 (1.50-2.00) |" in text
+    assert "| 2 | CUDA graph | 700 (600-800) | 1.75 (1.50-2.00) |" in text
 
 
 def test_a_way_is_held_against_the_first_of_its_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     times = {("ResNet-20", "a"): [0.1, 0.3], ("ResNet-20", "b"): [0.05, 0.1], ("ResNet-56", "a"): [0.4, 0.4]}
-    rows = [{"net": net, "way": way, "seconds": found, "start": 27.6} for (net, way), found in times.items()]
+    rows = [{"net": net, "variant": way, "seconds": found, "start": 27.6} for (net, way), found in times.items()]
     rows[-1]["start"] = -0.1
     write(tmp_path, "options", MACHINE | {"batch": 128, "images": "x", "rows": rows})
     assert main(["speed", "options", "--results", str(tmp_path)]) == 0

@@ -28,7 +28,7 @@ def test_table6_shows_best_of_five_mean_and_difference(full: Path) -> None:
         "CIFAR-10, official binaries",
         "64,000 of 64,000",
         "fp32",
-        "last iterate, single 32×32 view",
+        "after the last iteration, single 32×32 view",
     ]
     single = next(r for r in table.body() if r[1] == "20" and r[0] == "ResNet")
     assert (single[4], single[5]) == ("8.80", "+0.05")

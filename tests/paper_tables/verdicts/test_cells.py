@@ -1,6 +1,5 @@
 """Cells against the paper's: standard errors, bounds, seeds and trainings that are not alike."""
 
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +9,9 @@ from paper_tables.__main__ import main
 from paper_tables.report import commands, front_page
 from paper_tables.results.reader import RunResult
 from paper_tables.tables import measured
-from paper_tables.verdicts.cells import Judgement, conditions_of, judge, ours_text
-from tests.helpers.evidence import PAPER, evidence, verdict
-from tests.helpers.fake_results import write_run
-
-P20, P56, R20, R56 = (f"cifar10-{net}" for net in ("plain-20", "plain-56", "resnet-20", "resnet-56"))
-R110, R1202, NO_WARMUP = "cifar10-resnet-110", "cifar10-resnet-1202", "cifar10-resnet-110-no-warmup"
-
-
-def judged(root: Path, run: str, artefact: str = "table6", metric: str = "test_error") -> Judgement:
-    cell = next(c for c in PAPER.artefacts[artefact].cells() if (c.run, c.metric) == (run, metric))
-    return judge(cell, evidence(root))
-
-
-def sample(n: int, mean: float, std: float) -> list[float]:
-    """n values with exactly this mean and sample standard deviation."""
-    raw = [k - (n - 1) / 2 for k in range(n)]
-    return [mean + value * std / statistics.stdev(raw) for value in raw]
-
-
-def write_seeds(root: Path, run: str, values: list[float], metric: str = "test", **changes: Any) -> None:
-    for seed, value in enumerate(values):
-        error: dict[str, Any] = {metric: value}
-        write_run(root, "paper", run, seed, **error, **changes)
+from paper_tables.verdicts.cells import conditions_of, ours_text
+from tests.helpers.evidence import P20, P56, PAPER, R20, R56, R110, R1202, evidence, judged, verdict
+from tests.helpers.fake_results import sample, write_run, write_seeds
 
 
 def start(processes: int = 1, iteration: int = 0, **changes: Any) -> dict[str, Any]:
@@ -43,34 +22,28 @@ def start(processes: int = 1, iteration: int = 0, **changes: Any) -> dict[str, A
 def test_seeds_under_different_conditions_are_marked_and_not_judged(tmp_path: Path) -> None:
     write_run(tmp_path, "paper", "cifar10-resnet-20", 0, test=8.7)
     write_run(tmp_path, "paper", "cifar10-resnet-20", 1, test=8.8, precision="bf16")
-    found = evidence(tmp_path, "paper")
-    cell = next(c for c in PAPER.artefacts["table6"].cells() if c.run == "cifar10-resnet-20")
-    judged = judge(cell, found)
-    assert judged.verdict == "not compared"
-    assert "[mixed precision]" in measured.ours_text(judged, found)
+    got = judged(tmp_path, R20)
+    assert got.verdict == "not compared"
+    assert "[mixed precision]" in measured.ours_text(got, evidence(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("changes", "iterations"),
     [({"precision": "bf16"}, 64000), ({}, 6400), ({"config": {"train": {"batch_size": 64}}}, 64000)],
 )
-def test_other_conditions_are_never_held_against_the_paper(changes: Any, iterations: int, tmp_path: Path) -> None:
+def test_numbers_under_other_conditions_are_not_compared(changes: Any, iterations: int, tmp_path: Path) -> None:
     write_run(tmp_path, "paper", "cifar10-resnet-20", 0, test=30, iterations=iterations, **changes)
-    found = evidence(tmp_path, "paper")
-    cell = next(c for c in PAPER.artefacts["table6"].cells() if c.run == "cifar10-resnet-20")
-    assert judge(cell, found).verdict == "not compared"
-    assert "Not the paper's conditions" in front_page.conditions_line(found)
+    assert judged(tmp_path, R20).verdict == "not compared"
+    assert "Not the paper's conditions" in front_page.conditions_line(evidence(tmp_path))
 
 
 def test_a_tolerance_is_fixed_whatever_was_measured(tmp_path: Path) -> None:
     for seed, error in enumerate([8.0, 9.0]):
         write_run(tmp_path, "paper", "cifar10-resnet-20", seed, test=error)
     write_run(tmp_path, "paper", "cifar10-resnet-32", 0, test=8.02)
-    found = evidence(tmp_path, "paper")
-    cells = {c.run: c for c in PAPER.artefacts["table6"].cells()}
-    noisy = judge(cells["cifar10-resnet-20"], found)
+    noisy = judged(tmp_path, R20)
     assert (noisy.tolerance, noisy.verdict) == (0.5, "undecided")  # 8.50 against 8.75, and 2 standard errors of 0.50
-    outside = judge(cells["cifar10-resnet-32"], found)
+    outside = judged(tmp_path, "cifar10-resnet-32")
     assert (outside.tolerance, outside.verdict) == (0.5, "outside")  # 8.02 against 7.51
 
 
@@ -157,7 +130,7 @@ def test_a_refused_run_leaves_a_claim_on_pairs_to_the_other_pairs(tmp_path: Path
         write_run(tmp_path, "demo", run)
     write_run(tmp_path, "demo", R20, 1, recipe_hash="fedcba9876543210")
     got = verdict(tmp_path, "no-extra-parameters", "demo")
-    assert (got.word, got.numbers) == ("holds by count", "plain-56 853,018, ResNet-56 853,018: difference +0")
+    assert (got.word, got.numbers) == ("holds (counted)", "plain-56 853,018, ResNet-56 853,018: difference +0")
     found = evidence(tmp_path, "demo")
     assert commands.missing_commands(PAPER.artefacts["fig1"], found) == []
     assert not [c for c in commands.missing_commands(PAPER.artefacts["table6"], found) if R20 in c]

@@ -1,40 +1,17 @@
 """Claims: orderings and distances, margins and noise, single runs under words of their own."""
 
 import json
-import statistics
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from paper_tables.__main__ import main
 from paper_tables.report import comparison, export, front_page
 from paper_tables.verdicts import claims
-from paper_tables.verdicts.cells import Judgement, judge
-from tests.helpers.evidence import PAPER, evidence, verdict
-from tests.helpers.fake_results import write_run
+from tests.helpers.evidence import FOUR, NO_WARMUP, P20, P56, PAPER, R20, R56, R110, evidence, verdict
+from tests.helpers.fake_results import sample, write_run, write_seeds
 
-FOUR = ["cifar10-plain-20", "cifar10-plain-56", "cifar10-resnet-20", "cifar10-resnet-56"]
-P20, P56, R20, R56 = (f"cifar10-{net}" for net in ("plain-20", "plain-56", "resnet-20", "resnet-56"))
-R110, R1202, NO_WARMUP = "cifar10-resnet-110", "cifar10-resnet-1202", "cifar10-resnet-110-no-warmup"
 SHORT = "undecided (one run each, at a short length)"
-
-
-def judged(root: Path, run: str, artefact: str = "table6", metric: str = "test_error") -> Judgement:
-    cell = next(c for c in PAPER.artefacts[artefact].cells() if (c.run, c.metric) == (run, metric))
-    return judge(cell, evidence(root))
-
-
-def sample(n: int, mean: float, std: float) -> list[float]:
-    """n values with exactly this mean and sample standard deviation."""
-    raw = [k - (n - 1) / 2 for k in range(n)]
-    return [mean + value * std / statistics.stdev(raw) for value in raw]
-
-
-def write_seeds(root: Path, run: str, values: list[float], metric: str = "test", **changes: Any) -> None:
-    for seed, value in enumerate(values):
-        error: dict[str, Any] = {metric: value}
-        write_run(root, "paper", run, seed, **error, **changes)
 
 
 def short_runs(root: Path, seeds: int = 1, **train: float) -> None:
@@ -106,10 +83,10 @@ def test_rules(rule: str, gaps: list[float], outcome: str) -> None:
 def test_equal_means_equal(tmp_path: Path) -> None:
     for run in FOUR:
         write_run(tmp_path, "demo", run)
-    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "holds by count"
+    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "holds (counted)"
     path = tmp_path / "demo" / FOUR[0] / "seed-0" / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"parameters": 269723}))
-    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "fails by count"
+    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "fails (counted)"
 
 
 def test_a_paper_like_tree_reproduces_every_claim_but_the_close_one(full: Path) -> None:
@@ -117,7 +94,7 @@ def test_a_paper_like_tree_reproduces_every_claim_but_the_close_one(full: Path) 
     words = {v.claim["id"]: v.word for v in judged if str(v.claim["section"]).startswith("4.2")}
     assert words.pop("resnet-110-best") == "undecided in one run each"  # 6.62 against 7.00: closer than half a point
     assert words.pop("warm-up-length") == "reproduced"  # ResNet-110 has five seeds, every other net one
-    assert words.pop("no-extra-parameters") == words.pop("resnet-110-parameters") == "holds by count"
+    assert words.pop("no-extra-parameters") == words.pop("resnet-110-parameters") == "holds (counted)"
     assert set(words.values()) == {"reproduced in one run each"}
     assert len(words) >= 14
 
@@ -182,7 +159,7 @@ def test_every_claim_says_how_many_runs_it_rests_on(tmp_path: Path) -> None:
 def test_a_count_of_parameters_holds_by_count_in_every_profile(tmp_path: Path) -> None:
     for run in (P20, R20):
         write_run(tmp_path, "demo", run)
-    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "holds by count"
+    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "holds (counted)"
 
 
 def test_single_runs_keep_their_word_wherever_verdicts_are_shown(
