@@ -140,7 +140,7 @@ def metrics_of(comparison: Comparison) -> Iterator[tuple[str, str | None, str]]:
 
 
 def errors_table(comparison: Comparison) -> Table:
-    """The last iterate of each: mean ± std (n), and its length and data, without which no number says anything."""
+    """Each after its last iteration: mean ± std (n), and its length and data, without which no number says anything."""
     metrics = list(metrics_of(comparison))
     rows: list[list[str] | str] = []
     for name in comparison.names:
@@ -148,7 +148,7 @@ def errors_table(comparison: Comparison) -> Table:
         conditions = conditions_for(comparison.trainings(name), comparison.evidence.paper, "test_error")
         rows.append([comparison.label(name), *(number.text() if number else "" for number in found), str(conditions)])
     columns = ["net", *(f"{words} (%)" for _, _, words in metrics), "measured on"]
-    return Table("errors", "Errors of the last iterate", columns, rows, frozenset(range(1, len(columns) - 1)))
+    return Table("errors", "Errors after the last iteration", columns, rows, frozenset(range(1, len(columns) - 1)))
 
 
 def differences_table(comparison: Comparison) -> Table:

@@ -15,10 +15,10 @@ from paper_tables.verdicts.cells import Conditions, Measured, conditions_for, co
 
 # The words of a verdict; those of one that rests on a single run, on any side, say so.
 SHORT = "undecided (one run each, at a short length)"
-GOOD = ("reproduced", "reproduced in one run each", "holds here", "holds in one run each", "holds by count")
+GOOD = ("reproduced", "reproduced in one run each", "holds here", "holds in one run each", "holds (counted)")
 BAD = (
     *("not reproduced", "not reproduced in one run each"),
-    *("does not hold here", "does not hold in one run each", "fails by count"),
+    *("does not hold here", "does not hold in one run each", "fails (counted)"),
 )
 OPEN = ("undecided", "undecided in one run each", SHORT)
 
@@ -111,7 +111,7 @@ def judge_exactly(
     """The verdict on a count of the net itself, which needs no margin and has no noise."""
     nothing = [0.0] * len(gaps)
     outcome = decide(claim["rule"], [gap.value for gap in gaps], nothing, nothing)
-    return Verdict(claim, outcome, f"{outcome} by count", words_of(claim, numbers, gaps, paper), "exact", conditions)
+    return Verdict(claim, outcome, f"{outcome} (counted)", words_of(claim, numbers, gaps, paper), "exact", conditions)
 
 
 def judge_count(claim: dict[str, Any], evidence: Evidence) -> Verdict:

@@ -27,7 +27,7 @@ class Permutation:
         number = f"p {'=' if self.exact else '≈'} {self.p:.3f}"
         if self.least > LEVEL:
             return f"too few seeds: {number}, and never below {self.least:.3f}"
-        return f"differ, {number}" if self.p < LEVEL else f"not told apart, {number}"
+        return f"differ, {number}" if self.p < LEVEL else f"no significant difference, {number}"
 
 
 def permutation_test(a: Sequence[float], b: Sequence[float]) -> Permutation | None:

@@ -52,7 +52,7 @@ def test_runs_are_compared_in_configuration_and_error(tree: Path) -> None:
     assert list(comparison.config_differences(made).body()) == [["model.shortcut", "none", "A"]]
     rows = {row[0]: row[1:] for row in comparison.differences_table(made).body()}
     assert rows["test error"] == ["ResNet-56 − plain-56", "-3.00", "4 and 4", "differ, p = 0.029"]
-    assert rows["training error"][-1] == "not told apart, p = 1.000"
+    assert rows["training error"][-1] == "no significant difference, p = 1.000"
     errors = list(comparison.errors_table(made).body())
     assert errors[0][:3] == ["plain-56", "1.00 ± 0.00 (n = 4)", "12.15 ± 0.13 (n = 4)"]
 

@@ -157,7 +157,7 @@ def test_a_refused_run_leaves_a_claim_on_pairs_to_the_other_pairs(tmp_path: Path
         write_run(tmp_path, "demo", run)
     write_run(tmp_path, "demo", R20, 1, recipe_hash="fedcba9876543210")
     got = verdict(tmp_path, "no-extra-parameters", "demo")
-    assert (got.word, got.numbers) == ("holds by count", "plain-56 853,018, ResNet-56 853,018: difference +0")
+    assert (got.word, got.numbers) == ("holds (counted)", "plain-56 853,018, ResNet-56 853,018: difference +0")
     found = evidence(tmp_path, "demo")
     assert commands.missing_commands(PAPER.artefacts["fig1"], found) == []
     assert not [c for c in commands.missing_commands(PAPER.artefacts["table6"], found) if R20 in c]

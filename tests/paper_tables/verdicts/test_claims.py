@@ -106,10 +106,10 @@ def test_rules(rule: str, gaps: list[float], outcome: str) -> None:
 def test_equal_means_equal(tmp_path: Path) -> None:
     for run in FOUR:
         write_run(tmp_path, "demo", run)
-    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "holds by count"
+    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "holds (counted)"
     path = tmp_path / "demo" / FOUR[0] / "seed-0" / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"parameters": 269723}))
-    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "fails by count"
+    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "fails (counted)"
 
 
 def test_a_paper_like_tree_reproduces_every_claim_but_the_close_one(full: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_paper_like_tree_reproduces_every_claim_but_the_close_one(full: Path) 
     words = {v.claim["id"]: v.word for v in judged if str(v.claim["section"]).startswith("4.2")}
     assert words.pop("resnet-110-best") == "undecided in one run each"  # 6.62 against 7.00: closer than half a point
     assert words.pop("warm-up-length") == "reproduced"  # ResNet-110 has five seeds, every other net one
-    assert words.pop("no-extra-parameters") == words.pop("resnet-110-parameters") == "holds by count"
+    assert words.pop("no-extra-parameters") == words.pop("resnet-110-parameters") == "holds (counted)"
     assert set(words.values()) == {"reproduced in one run each"}
     assert len(words) >= 14
 
@@ -182,7 +182,7 @@ def test_every_claim_says_how_many_runs_it_rests_on(tmp_path: Path) -> None:
 def test_a_count_of_parameters_holds_by_count_in_every_profile(tmp_path: Path) -> None:
     for run in (P20, R20):
         write_run(tmp_path, "demo", run)
-    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "holds by count"
+    assert verdict(tmp_path, "no-extra-parameters", "demo").word == "holds (counted)"
 
 
 def test_single_runs_keep_their_word_wherever_verdicts_are_shown(
