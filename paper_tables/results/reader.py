@@ -76,6 +76,7 @@ class Results:
     published: dict[str, Evaluations] = field(default_factory=dict)  # by name of the published net
     published_responses: dict[str, pd.DataFrame] = field(default_factory=dict)
     architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    root: Path = Path("results")  # the folder that was read
 
     @property
     def all_runs(self) -> list[RunResult]:
@@ -92,7 +93,7 @@ class Results:
 
 def read(root: Path, profile: str) -> Results:
     """Results of one profile under `root`; an empty or missing folder is a profile in which nothing was run."""
-    results = Results(profile)
+    results = Results(profile, root=root)
     for run in (path for path in _folders(root / profile) if path.name != "ensembles"):
         for path in sorted(run.iterdir(), key=_by_number):
             if path.is_dir() and path.name.startswith("seed-"):

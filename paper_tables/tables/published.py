@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ def beside(artefact: Artefact, table: Table, evidence: Evidence) -> Table:
     return with_published(artefact, table, evidence) if any("published" in row for row, _ in artefact.rows) else table
 
 
-def with_publishers(table: Table, runs: list[str | None], metrics: dict[str, str], evidence: Evidence) -> Table:
+def with_publishers(table: Table, runs: Sequence[str | None], metrics: dict[str, str], evidence: Evidence) -> Table:
     """A column more for each publisher and metric where one of its nets stands in a row; `runs`: of the rows in order.
 
     `metrics`: name -> its words. A test error stands beside the one that the publisher claims.
