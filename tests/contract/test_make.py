@@ -104,7 +104,7 @@ def test_every_variable_is_explained() -> None:
     rules = "\n".join(line for line in MAKEFILE.splitlines() if not line.startswith("#"))
     asked = set(re.findall(r"\$\(([A-Z][A-Z0-9_]*)\)", rules))
     own = set(re.findall(r"^\s*([A-Z_]+)\s*:?=", rules, re.MULTILINE)) - {"PYTHON"}
-    own |= {"CURDIR", "MAKECMDGOALS", "MAKEFILE_LIST", "VIRTUAL_ENV", "CONDA_PREFIX"}
+    own |= {"CURDIR", "MAKECMDGOALS", "MAKEFILE_LIST", "MAKEOVERRIDES", "VIRTUAL_ENV", "CONDA_PREFIX"}
     assert [name for name in [*VARIABLES, *sorted(asked - own)] if f"`{name}`" not in table] == []
 
 
@@ -294,6 +294,37 @@ def test_what_only_a_last_stage_would_refuse_is_refused_before_training(stages: 
     assert (code, called) == (2, [])
 
 
+@pytest.mark.parametrize("target", ["table6", "help", "test", "demo", "clean"])
+def test_an_unknown_variable_is_one_line_before_anything_runs(stages: Stages, target: str) -> None:
+    done = make(target, "PROFIL=short", f"PYTHON={stages.python}", LOG=str(stages.log))
+    assert (done.returncode, done.stdout, stages.log.exists()) == (2, "", False)
+    assert len(done.stderr.splitlines()) == 1
+    assert "PROFIL: no such variable; did you mean PROFILE? (docs/running.md)" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["X=1"], ["PROFIL=short", "PYTHON3=none"]], ids=["like no other", "no python3"])
+def test_an_unknown_variable_without_a_suggestion_gets_the_list(words: list[str]) -> None:
+    done = make("help", *words)
+    assert done.returncode == 2
+    assert f"{words[0].split('=')[0]}: no such variable; there are PROFILE SEEDS SET" in done.stderr
+
+
+def test_a_variable_in_small_letters_is_an_unknown_one() -> None:
+    assert "profile: no such variable; did you mean PROFILE?" in make("help", "profile=short").stderr
+
+
+def test_every_variable_of_the_page_is_taken() -> None:
+    page = (ROOT / "docs" / "running.md").read_text()
+    names = [
+        name
+        for line in re.findall(r"^\| (`[A-Z][^|]*)\|", page, re.MULTILINE)
+        for name in re.findall("[A-Z_0-9]+", line)
+    ]
+    assert {*VARIABLES, "WANDB_ENTITY", "A", "FUZZ_EXAMPLES", "PYTHON3"} <= set(names)
+    given = [f"{name}=1" for name in names if name not in ("BN", "PALETTE")]
+    assert make("help", *given).returncode == 0
+
+
 @pytest.mark.parametrize("variable", ["DATA", "SHARDS"])
 def test_a_path_is_one_word_whatever_is_in_it(stages: Stages, variable: str) -> None:
     code, called = stages("table3", f'{variable}=/it\'s a disk, "mine"; false')
@@ -346,7 +377,8 @@ chmod +x .venv/bin/python
 @pytest.fixture
 def fresh(tmp_path: Path) -> Path:
     """A clone on a machine without any environment."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    (tmp_path / "docs").mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "docs/running.md"):
         shutil.copy(ROOT / name, tmp_path / name)
     executable(tmp_path / "python3", SYSTEM_PYTHON)
     return tmp_path
