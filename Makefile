@@ -71,6 +71,7 @@ REPRODUCE = $(PYTHON) -m reproduce
 PAPER     = $(PYTHON) -m paper_tables
 RECIPE    = $(if $(PRECISION),train.precision=$(PRECISION)) $(SET)
 EXECUTION = $(if $(DATA),data.root=$(call quoted,$(DATA))) $(if $(SHARDS),data.shards=$(call quoted,$(SHARDS))) $(if $(GPUS),execution.devices=$(GPUS)) $(if $(NODES),execution.nodes=$(NODES)) \
+            $(if $(MICRO_BATCH),execution.micro_batch=$(MICRO_BATCH)) \
             $(if $(JOBS),execution.jobs=$(JOBS)) $(if $(WANDB),execution.wandb=$(WANDB))
 OPTIONS   = $(strip --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(EXECUTION) $(RECIPE))
 JOB       = $(strip $(if $(PARTITION),--partition $(call quoted,$(PARTITION))) $(if $(HOURS),--hours $(HOURS)) $(if $(CPUS),--cpus $(CPUS)) \

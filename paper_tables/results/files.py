@@ -79,6 +79,7 @@ def starts(found: Any) -> None:
         raise ValueError("provenance: starts is not a list of mappings")
     for start in found:
         number(start.get("processes", 1), "provenance: starts: processes", 1)
+        number(start.get("micro_batch", 0), "provenance: starts: micro_batch")
         if not isinstance(start.get("device", ""), str) or not isinstance(start.get("versions", {}), dict):
             raise ValueError("provenance: starts: device must be text, versions a mapping")
 

@@ -127,6 +127,7 @@ def provenance(
         "test_precision": computed(run.config.eval.precision, device),
         "threads": torch.get_num_threads(),
         "processes": processes,
+        "micro_batch": run.config.execution.micro_batch,
         "bn_group": run.config.model.bn_group,
         "data": dict(data),
     }

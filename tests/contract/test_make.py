@@ -216,11 +216,11 @@ def test_publishing_takes_a_folder_of_results(stages: Stages) -> None:
 
 
 def test_every_variable_reaches_the_training(stages: Stages) -> None:
-    given = ["GPUS=4", "NODES=2", "JOBS=3", "SEEDS=5", "DATA=/some where", "WANDB=offline"]
+    given = ["GPUS=4", "NODES=2", "MICRO_BATCH=8", "JOBS=3", "SEEDS=5", "DATA=/some where", "WANDB=offline"]
     _, called = stages("table6", "PROFILE=folder", *given)
     assert called[1] == (
         "reproduce train run-a run-b --profile folder --seeds 5 data.root=/some where"
-        " execution.devices=4 execution.nodes=2 execution.jobs=3 execution.wandb=offline"
+        " execution.devices=4 execution.nodes=2 execution.micro_batch=8 execution.jobs=3 execution.wandb=offline"
     )
     assert called[-1] == "paper_tables render table6 --profile folder"
 
