@@ -59,6 +59,8 @@ def result(path: Path, run: str, seed: int, profile: str) -> dict[str, Any]:
     if not isinstance(result["metrics"], dict) or not result["metrics"]:
         raise ValueError("metrics is not a mapping of numbers")
     errors(result["metrics"])
+    if "best_validation" in result:
+        best_validation(result["best_validation"])
     if result.get("warmup_iterations") is not None:
         number(result["warmup_iterations"], "warmup_iterations")
     provenance = result["provenance"]
@@ -71,6 +73,14 @@ def result(path: Path, run: str, seed: int, profile: str) -> dict[str, Any]:
         raise ValueError("provenance: overrides is not a list of words")
     starts(provenance.get("starts", []))
     return result
+
+
+def best_validation(found: Any) -> None:
+    """The point of the curve with the lowest error on the images held out. Raises ValueError or KeyError."""
+    if not isinstance(found, dict):
+        raise ValueError("best_validation is not a mapping")
+    number(found["iteration"], "best_validation: iteration", 1)
+    errors({name: found[name] for name in ("val_error", "test_error")})
 
 
 def starts(found: Any) -> None:

@@ -72,6 +72,7 @@ def test_a_run_leaves_its_result(tiny: Make) -> None:
     assert rows[0] == ["iteration", "lr", "train_loss", "train_error", "test_error"]
     assert [(row[0], row[1]) for row in rows[1:]] == [("5", "0.1"), ("10", "0.001"), ("12", "0.001")]
     assert found["metrics"] == {"train_error": float(rows[-1][3]), "test_error": float(rows[-1][4])}
+    assert "best_validation" not in found  # no image was held out
     origin = found["provenance"]
     assert origin["recipe_hash"] == run.recipe_hash
     assert origin["data"]["fingerprint"].startswith("sha256:")
@@ -81,6 +82,24 @@ def test_a_run_leaves_its_result(tiny: Make) -> None:
     assert str(Path.home()) + "/" not in json.dumps(found)
     files = sorted(path.name for path in (Path("runs") / run.folder).iterdir())
     assert files == ["final.safetensors", "lock", "progress.json"]  # no state, no temporary file
+
+
+def test_where_the_validation_error_was_lowest_stands_beside_the_last_iterate(tiny: Make) -> None:
+    run = tiny(overrides=["data.validation=10"])
+    assert train_all([run]) == 0
+    lines = [line.split(",") for line in curve(run).splitlines()]
+    rows = [dict(zip(lines[0], map(float, line), strict=True)) for line in lines[1:]]
+    best, found = min(rows, key=lambda row: row["validation_error"]), result(run)
+    expected = {"iteration": best["iteration"], "val_error": best["validation_error"], "test_error": best["test_error"]}
+    assert found["best_validation"] == expected
+    assert found["metrics"]["test_error"] == rows[-1]["test_error"]
+
+
+def test_the_first_of_the_lowest_validation_errors_is_the_best() -> None:
+    errors = [(50.0, 9.0), (20.0, 8.0), (20.0, 1.0), (30.0, 0.5)]  # a lower test error selects nothing
+    rows = [{"iteration": i, "validation_error": v, "test_error": t} for i, (v, t) in enumerate(errors)]
+    assert results.best_validation(rows) == {"iteration": 1, "val_error": 20.0, "test_error": 8.0}
+    assert results.best_validation([{"iteration": 1, "test_error": 1.0}]) is None
 
 
 @pytest.mark.arithmetic
