@@ -8,8 +8,7 @@ SHELL := bash
 ##= DATA       folder of the data
 ##= SEEDS      seeds per run, 0 to SEEDS-1 (default: as many as the paper ran)
 ##= GPUS       devices per run; NODES machines per run; JOBS runs at the same time, distributed over the GPUs
-##= PRECISION  fp32, tf32, bf16; results then have a folder of their own, <profile>+<hash>
-##= SET        further key=value of the configuration: SET="model.bn_group=64"
+##= PRECISION  fp32, tf32, bf16; SET further key=value ("model.bn_group=64"); results then lie apart, in <profile>+<hash>
 ##= WEIGHTS    table3, table4: torchvision, or the folder of its files: evaluates them instead of training
 ##= WANDB      disabled (default), offline, online
 ##= SLURM      1: each missing training as a SLURM job (PARTITION, HOURS, CPUS, SLURM_ARGS: docs/slurm.md)
@@ -115,6 +114,9 @@ help:                ## This list
 demo:                ## Nets of 20 and 56 layers on embedded images, and the report: a minute or two on two cores
 doctor: $(INSTALLED) ## Is this machine fit for training? One line per finding
 	@$(if $(FOR),runs=$$($(PAPER) runs $(FOR)) || exit; $(REPRODUCE) doctor $$runs $(OPTIONS),$(REPRODUCE) doctor)
+
+sanity: $(INSTALLED) ## A minute before a long training: does RUN start to learn? Its images as a picture
+	@$(if $(RUN),$(REPRODUCE) sanity $(RUN) $(OPTIONS),echo 'sanity: name the run: RUN=cifar10-resnet-20 (python -m reproduce runs)' >&2; exit 2)
 
 ##@ CIFAR-10: train what is missing, then render
 table6:              ## Table 6: test error, 20 to 1202 layers
@@ -258,4 +260,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs bench-options report check compare plan status dashboard wandb-publish test test-all test-gpu test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)
+.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs bench-options report check compare plan sanity status dashboard wandb-publish test test-all test-gpu test-reliability smoke bench clean fig7 fig7-cifar footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(PRINTED)

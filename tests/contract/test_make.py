@@ -285,6 +285,14 @@ def test_looking_never_trains(stages: Stages, target: str) -> None:
     assert not [call for call in called if "train" in call]
 
 
+def test_sanity_checks_the_runs_that_are_named(stages: Stages) -> None:
+    _, called = stages("sanity", "RUN=cifar10-resnet-20 cifar10-plain-20", "PROFILE=short", "DATA=/images")
+    assert called == ["reproduce sanity cifar10-resnet-20 cifar10-plain-20 --profile short data.root=/images"]
+    done = make("sanity", f"PYTHON={stages.python}", LOG=str(stages.log))
+    assert done.returncode == 2
+    assert "sanity: name the run: RUN=" in done.stderr
+
+
 # ---- Failures ----
 
 
