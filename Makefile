@@ -8,8 +8,7 @@ SHELL := bash
 ##= DATA       folder of the data
 ##= SEEDS      seeds per run, 0 to SEEDS-1 (default: as many as the paper ran)
 ##= GPUS       devices per run; NODES machines per run; JOBS runs at the same time, distributed over the GPUs
-##= PRECISION  fp32, tf32, bf16; results then have a folder of their own, <profile>+<hash>
-##= SET        further key=value of the configuration: SET="model.bn_group=64"
+##= PRECISION  fp32, tf32, bf16; SET further key=value ("model.bn_group=64"); results then lie apart, in <profile>+<hash>
 ##= WEIGHTS    table3, table4, table6, fig1, fig6, fig7: folder of published weights, evaluated instead of training
 ##= WANDB      disabled (default), offline, online
 ##= SLURM      1: each missing training as a SLURM job (PARTITION, HOURS, CPUS, SLURM_ARGS: docs/slurm.md)
@@ -59,10 +58,19 @@ $(call one_of,PALETTE,safe paper)
 # $(call quoted,VALUE): one word for the shell, whatever is in it.
 quoted = '$(subst ','\'',$(1))'
 
+# A misspelt variable would be ignored, and PROFIL=short train at full length. The table in docs/running.md says which there are.
+VARIABLES = $(strip $(shell awk -F '|' '/^\| `[A-Z]/ { gsub(/[`,]/, "", $$2); print $$2 }' docs/running.md))
+GIVEN     = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+UNKNOWN  := $(if $(MAKEOVERRIDES),$(firstword $(filter-out $(VARIABLES),$(GIVEN))))
+NEAREST   = $(shell $(PYTHON3) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' \
+              $(call quoted,$(UNKNOWN)) $(VARIABLES) 2> /dev/null)
+$(if $(UNKNOWN),$(error $(UNKNOWN): no such variable; $(or $(NEAREST:%=did you mean %?),there are $(VARIABLES)) (docs/running.md)))
+
 REPRODUCE = $(PYTHON) -m reproduce
 PAPER     = $(PYTHON) -m paper_tables
 RECIPE    = $(if $(PRECISION),train.precision=$(PRECISION)) $(SET)
 EXECUTION = $(if $(DATA),data.root=$(call quoted,$(DATA))) $(if $(SHARDS),data.shards=$(call quoted,$(SHARDS))) $(if $(GPUS),execution.devices=$(GPUS)) $(if $(NODES),execution.nodes=$(NODES)) \
+            $(if $(MICRO_BATCH),execution.micro_batch=$(MICRO_BATCH)) \
             $(if $(JOBS),execution.jobs=$(JOBS)) $(if $(WANDB),execution.wandb=$(WANDB))
 OPTIONS   = $(strip --profile $(PROFILE) $(if $(SEEDS),--seeds $(SEEDS)) $(EXECUTION) $(RECIPE))
 JOB       = $(strip $(if $(PARTITION),--partition $(call quoted,$(PARTITION))) $(if $(HOURS),--hours $(HOURS)) $(if $(CPUS),--cpus $(CPUS)) \
@@ -109,6 +117,9 @@ help:                ## This list
 demo:                ## Nets of 20 and 56 layers on synthetic images, and the report: a minute or two on two cores
 doctor: $(INSTALLED) ## Is this machine fit for training? One line per finding
 	@$(if $(FOR),runs=$$($(PAPER) runs $(FOR)) || exit; $(REPRODUCE) doctor $$runs $(OPTIONS),$(REPRODUCE) doctor)
+
+sanity: $(INSTALLED) ## A minute before a long training: does RUN start to learn? Its images as a picture
+	@$(if $(RUN),$(REPRODUCE) sanity $(RUN) $(OPTIONS),echo 'sanity: name the run: RUN=cifar10-resnet-20 (python -m reproduce runs)' >&2; exit 2)
 
 ##@ CIFAR-10: train what is missing, then render
 table6:              ## Table 6: test error, 20 to 1202 layers
@@ -256,4 +267,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs bench-options report check compare plan status dashboard wandb-publish test test-all test-gpu test-reliability smoke bench clean footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(CIFAR) $(PRINTED)
+.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs bench-options report check compare plan sanity status dashboard wandb-publish test test-all test-gpu test-reliability smoke bench clean footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(CIFAR) $(PRINTED)

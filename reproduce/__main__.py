@@ -26,6 +26,7 @@ ON_RUNS: dict[str, tuple[Verb, str]] = {
     ),
     "responses": (evaluate.responses, "layer responses (Fig. 7)"),
     "export": (export.export, "weights as safetensors, their sha256 and a card"),
+    "sanity": (train.sanity, "a minute of checks before a long training, and a picture of its images"),
     "plan": (train.plan, "what would be trained, with hours and disk"),
     "status": (train.status, "how far the runs are"),
     "doctor": (train.doctor, "is this machine fit for training? With RUNs: is there room for them?"),

@@ -59,6 +59,8 @@ def result(path: Path, run: str, seed: int, profile: str) -> dict[str, Any]:
     if not isinstance(result["metrics"], dict) or not result["metrics"]:
         raise ValueError("metrics is not a mapping of numbers")
     errors(result["metrics"])
+    if "best_validation" in result:
+        best_validation(result["best_validation"])
     if result.get("warmup_iterations") is not None:
         number(result["warmup_iterations"], "warmup_iterations")
     provenance = result["provenance"]
@@ -73,12 +75,21 @@ def result(path: Path, run: str, seed: int, profile: str) -> dict[str, Any]:
     return result
 
 
+def best_validation(found: Any) -> None:
+    """The point of the curve with the lowest error on the images held out. Raises ValueError or KeyError."""
+    if not isinstance(found, dict):
+        raise ValueError("best_validation is not a mapping")
+    number(found["iteration"], "best_validation: iteration", 1)
+    errors({name: found[name] for name in ("val_error", "test_error")})
+
+
 def starts(found: Any) -> None:
     """provenance.starts: where each start of a training ran. Raises ValueError."""
     if not isinstance(found, list) or not all(isinstance(start, dict) for start in found):
         raise ValueError("provenance: starts is not a list of mappings")
     for start in found:
         number(start.get("processes", 1), "provenance: starts: processes", 1)
+        number(start.get("micro_batch", 0), "provenance: starts: micro_batch")
         if not isinstance(start.get("device", ""), str) or not isinstance(start.get("versions", {}), dict):
             raise ValueError("provenance: starts: device must be text, versions a mapping")
 

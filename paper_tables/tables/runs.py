@@ -29,7 +29,10 @@ def paper_table(run: str, evidence: Evidence) -> Table | None:
 
 
 def errors_table(run: str, evidence: Evidence) -> Table:
-    """One row a seed: the errors after its last iteration, and by each protocol it was tested by."""
+    """One row a seed: the errors after its last iteration, and of each protocol it was tested by.
+
+    Where images were held out a second row: the test error where theirs was lowest.
+    """
     trainings, paper = evidence.trainings(run), evidence.paper
     kept = [name for name in paper.metrics if any(name in training.result["metrics"] for training in trainings)]
     protocols = sorted({protocol for training in trainings for protocol in training.evaluations})
@@ -42,6 +45,10 @@ def errors_table(run: str, evidence: Evidence) -> Table:
         values = [training.value(name) for name in kept] + [training.value(name, protocol) for protocol, name in tested]
         cells = ["" if value is None else f"{value:.2f}" for value in values]
         rows.append([str(training.seed), f"{training.result['iterations']:,}", *cells])
+        if best := training.result.get("best_validation"):
+            errors = [f"{best['test_error']:.2f}" if name == "test_error" else "" for name in kept]
+            where = f"{training.seed}, at the best validation error ({best['val_error']:.2f} %)"
+            rows.append([where, f"{best['iteration']:,}", *errors, *[""] * len(tested)])
     return Table(f"{run}-errors", f"{paper.label(run)}: errors of each training", columns, rows)
 
 

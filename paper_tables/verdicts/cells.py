@@ -175,11 +175,12 @@ def _starts(training: RunResult) -> list[dict[str, Any]]:
 
 
 def _normalised(training: RunResult, paper: Paper) -> list[int]:
-    """Images per batch-normalisation group at each start: the configured group, or one process's part of the batch."""
+    """Images per batch-normalisation group at each start: the configured group, or what a device computes at once."""
     group = training.provenance.get("bn_group", "device")
     if isinstance(group, int):
         return [group]
-    return [_batch(training, paper) // int(start.get("processes", 1)) for start in _starts(training)]
+    batch, starts = _batch(training, paper), _starts(training)
+    return [int(start.get("micro_batch") or batch // int(start.get("processes", 1))) for start in starts]
 
 
 def _machines(trainings: list[RunResult]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -1,6 +1,8 @@
 """Verbs of training: is there room for it, what would it take, do it, and how far is it?"""
 
 import argparse
+import json
+from functools import partial
 from pathlib import Path
 
 from reproduce.cli.arguments import resolved, selected, words
@@ -32,6 +34,20 @@ def train(args: argparse.Namespace) -> int:
     from reproduce.jobs.runner import train_all
 
     return train_all(selected(args, all_seeds=True))
+
+
+def sanity(args: argparse.Namespace) -> int:
+    """Exit code 1 where something is wrong."""
+    from reproduce.jobs.sanity import passed
+
+    found = {}
+    for run in selected(args, all_seeds=False):
+        label = f"{run.name} seed {run.seed}"
+        print(f"{label}:", flush=True)
+        found[label] = passed(run, partial(print, flush=True))
+    if args.json:
+        print(json.dumps(found))
+    return 0 if all(all(checks.values()) for checks in found.values()) else 1
 
 
 def submit(args: argparse.Namespace) -> int:

@@ -190,6 +190,9 @@ class Execution(Part):
     steps_per_batch: Annotated[
         int, Field(ge=0, le=1000, description="iterations per Lightning batch; 0: as the device")
     ] = 0
+    micro_batch: Annotated[
+        int, Field(ge=0, le=10**6, description="images that a process computes at a time, gradients added up; 0: all")
+    ] = 0
     cuda_graph: Annotated[bool, Field(description="the step is captured as a CUDA graph")] = False
     cudnn_benchmark: Annotated[bool, Field(description="cuDNN times its algorithms first")] = False
     activation_checkpointing: Annotated[
@@ -226,19 +229,30 @@ class Config(Part):
     def problems(self) -> Problems:
         for part in (self.model, self.data, self.train, self.eval):
             yield from part.problems()
-        t, e, group = self.train, self.execution, self.model.bn_group
-        processes = max(e.devices, 1) * e.nodes
-        share, rest = divmod(t.batch_size, processes)
-        if rest:
-            yield f"train.batch_size: {t.batch_size} is not divisible by {processes} (execution.devices, nodes)"
-        elif group != "device" and share % group:
-            yield f"model.bn_group: {share} images per device are no multiple of the group of {group}"
+        yield from self._division_problems()
+        t, e = self.train, self.execution
         if (self.eval.test_sides is None) != self.data.in_memory:
             yield "eval.test_sides: goes with data.name=imagenet, which is tested at several scales, and only with it"
         if t.lr_policy == "plateau" and t.plateau_watch == "validation" and not self.data.validation:
             yield "data.validation: train.plateau_watch=validation needs images held out, e.g. 50000"
         if e.activation_checkpointing and t.compile:
             yield "execution.activation_checkpointing: does not go with train.compile=true"
+        if e.micro_batch and t.compile:
+            yield "execution.micro_batch: does not go with train.compile=true"
+
+    def _division_problems(self) -> Problems:
+        """A batch is divided between processes, their shares into micro-batches, and these into BN groups."""
+        e, batch, group = self.execution, self.train.batch_size, self.model.bn_group
+        processes = max(e.devices, 1) * e.nodes
+        share = batch // processes
+        ways = "change execution.devices, execution.micro_batch or train.batch_size (the last is another recipe)"
+        if batch % processes:
+            yield f"train.batch_size: {batch} is not divisible by {processes} (execution.devices, nodes); {ways}"
+        elif e.micro_batch and share % e.micro_batch:
+            yield f"execution.micro_batch: {share} images per device are no multiple of {e.micro_batch}; {ways}"
+        elif group != "device" and (together := e.micro_batch or share) % group:
+            holder = "micro-batch" if e.micro_batch else "device"
+            yield f"model.bn_group: {together} images per {holder} are no multiple of the group of {group}"
 
 
 def flatten(tree: dict[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,9 @@ class IterationDataModule(L.LightningDataModule):
     test_size: int  # images of a test batch
     train_labels: Tensor
     test_labels: Tensor
+    classes: list[str]
+    _offset: Tensor
+    _divisor: Tensor
 
     def __init__(
         self,
@@ -138,6 +141,10 @@ class IterationDataModule(L.LightningDataModule):
             return mean_image(), torch.full((3, 1, 1), self.scale)
         offset, divisor = 255 * torch.tensor([self.mean, self.std], dtype=torch.float64)
         return offset.float().view(3, 1, 1), divisor.float().view(3, 1, 1)
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """Images [b, 3, h, w] as the net takes them -> uint8 on the CPU, as they were before normalisation."""
+        return (x.cpu() * self._divisor + self._offset).round().clamp(0, 255).to(torch.uint8)
 
     def _coming(self) -> range:
         """The iterations from `start_iteration` to the next test, or to the end."""

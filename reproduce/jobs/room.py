@@ -122,8 +122,10 @@ def step_gigabytes(run: Run, precision: str) -> float:
     """
     with FakeTensorMode(), torch.device("cpu"):  # of the CPU, for autocast knows no "meta"
         net = build_training_net(_countable(run))
-        step = step_bytes(net, run.images_per_process, run.config.data.size, bf16=precision == "bf16")
-    return (8 * complexity.parameters(net) + step) / 1e9
+        micro_batch = run.config.execution.micro_batch
+        step = step_bytes(net, micro_batch or run.images_per_process, run.config.data.size, bf16=precision == "bf16")
+    held = 12 if micro_batch else 8  # bytes a weight: itself, its momentum, and the gradient of the parts before
+    return (held * complexity.parameters(net) + step) / 1e9
 
 
 def available_gigabytes() -> float:

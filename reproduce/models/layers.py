@@ -35,26 +35,28 @@ class Conv2d(nn.Conv2d):
 class BatchNorm(nn.BatchNorm2d):
     """BN [16]; in training each `group` images are normalised by themselves, as on the authors' GPUs (None: all).
 
+    `micro_batch`: (k, n) for the k-th of the n parts in which an iteration's images come, counted from 0.
     PyTorch's counter of batches stands still: only a cumulative average (`momentum` None) reads it, and it would be an
     operation per layer, a tenth of those of a small net's step (tests/training/test_device_work.py).
     """
 
     def __init__(self, channels: int, group: int | None = None) -> None:
         super().__init__(channels)
-        self.group = group
+        self.group, self.micro_batch = group, (0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[b, c, h, w] -> the same; running statistics move once, by the mean over the groups.
+        """[b, c, h, w] -> the same; running statistics move once an iteration, by the mean over its groups.
 
         UserError where b is no multiple of the group.
         """
-        if not self.training or self.group is None:
+        if not self.training:
             return self._normalise(x, self.momentum)
-        if len(x) % self.group:
+        if self.group and len(x) % self.group:
             raise UserError(f"model.bn_group: {len(x)} images per device are no multiple of the group of {self.group}")
-        groups = x.split(self.group)
-        momenta = [self._momentum_of(k, len(groups)) for k in range(1, len(groups) + 1)]
-        return torch.cat([self._normalise(*pair) for pair in zip(groups, momenta, strict=True)])
+        groups = x.split(self.group) if self.group else (x,)
+        before, n = (len(groups) * part for part in self.micro_batch)
+        normalised = [self._normalise(group, self._momentum_of(k, n)) for k, group in enumerate(groups, before + 1)]
+        return torch.cat(normalised) if self.group else normalised[0]
 
     def _momentum_of(self, k: int, n: int) -> float | None:
         """Momentum for group k of n, such that n updates in turn are a single one by the mean of the groups.

@@ -102,6 +102,7 @@ class ResumeCallback(Callback):
             "start": self.entered,
             "iteration": module.iteration,
             "processes": trainer.world_size,
+            "micro_batch": module.micro_batch,
             "device": device_name(trainer.strategy.root_device),
             "versions": versions(),
             "commit": self.commit[0],
@@ -110,14 +111,15 @@ class ResumeCallback(Callback):
         }
 
     def _say_if_bn_changed(self, trainer: L.Trainer, module: IterationModule) -> None:
-        """With model.bn_group=device another number of devices is another normalisation: the result says both."""
+        """With model.bn_group=device other devices or micro-batches are another normalisation: the result says both."""
         batch: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        before = {batch // start["processes"] for start in self.starts} - {batch // trainer.world_size}
+        now = module.micro_batch or batch // trainer.world_size
+        before = {start.get("micro_batch") or batch // start["processes"] for start in self.starts} - {now}
         norms = [norm for norm in module.net.modules() if isinstance(norm, BatchNorm)]
         if before and any(norm.group is None for norm in norms):
             images = " and ".join(map(str, sorted(before)))
             log(
-                f"{self.folder}: batch normalisation over {batch // trainer.world_size} images now, {images} before "
+                f"{self.folder}: batch normalisation over {now} images now, {images} before "
                 "(model.bn_group=device): the result will be of mixed groups"
             )
 

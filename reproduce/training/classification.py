@@ -24,9 +24,10 @@ class Classifier(IterationModule):
         test_precision: str = "fp32",
         compiled: bool = False,
         captured: bool = False,
+        micro_batch: int = 0,
         top5: bool = False,
     ):
-        super().__init__(net, schedule, sgd, compiled=compiled, captured=captured)
+        super().__init__(net, schedule, sgd, compiled=compiled, captured=captured, micro_batch=micro_batch)
         self.test_precision = test_precision
         self.top5 = top5  # top-5 errors are counted, too
         self.test, self.held_out = ErrorCounter(), ErrorCounter()

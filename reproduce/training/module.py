@@ -2,14 +2,17 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 
 from reproduce.metrics.classification import ErrorCounter
+from reproduce.models.layers import BatchNorm
 from reproduce.training.cuda_graph import CAPTURES, CapturedStep, EagerStep, Step
 from reproduce.training.optimizer import SGD
 from reproduce.training.schedule import Schedule
@@ -21,17 +24,25 @@ class IterationModule(L.LightningModule):
     """Trains `net` by SGD. Its own counter, not Lightning's `global_step`, says where the training is.
 
     A task adds `loss`, and what it tests: `validation_step` and `test_row`. Training errors are summed on the device
-    and read once per point of the curve.
+    and read once per point of the curve. `micro_batch`: images that are computed at a time; 0: all of a batch.
     """
 
     def __init__(
-        self, net: nn.Module, schedule: Schedule, sgd: SGD, *, compiled: bool = False, captured: bool = False
+        self,
+        net: nn.Module,
+        schedule: Schedule,
+        sgd: SGD,
+        *,
+        compiled: bool = False,
+        captured: bool = False,
+        micro_batch: int = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.net, self.schedule, self.sgd = net, schedule, sgd
         self.trained = torch.compile(net) if compiled else net  # the net as `loss` calls it
         self.captured = captured  # the step is a CUDA graph, where one can be: on a single CUDA device
+        self.micro_batch, self._norms = micro_batch, [norm for norm in net.modules() if isinstance(norm, BatchNorm)]
         self.iteration = 0  # the one that comes next
         self.warmup_over: int | None = None if schedule.warmup_lr else 0  # the iteration from which `lr` holds
         self.rows: list[dict[str, float]] = []  # the curve, a row per test
@@ -67,9 +78,25 @@ class IterationModule(L.LightningModule):
     def _update(self, optimizer: torch.optim.SGD, images: Tensor, labels: Tensor) -> None:
         """What the device does in an iteration. A captured step replays just this."""
         optimizer.zero_grad()
-        loss = self.loss(images, labels)
-        self.manual_backward(loss)  # raw loss.backward() would leave DDP's ranks with different weights, silently
+        size = self.micro_batch or len(labels)
+        parts = list(zip(images.split(size), labels.split(size), strict=True))
+        for k, part in enumerate(parts):
+            with nullcontext() if k + 1 == len(parts) else self._without_reduction():
+                self._add_gradients(*part, k, len(parts))
         optimizer.step()
+
+    def _add_gradients(self, images: Tensor, labels: Tensor, k: int, n: int) -> None:
+        """Those of micro-batch k of n, such that all n add up to the gradients of the batch's mean loss."""
+        for norm in self._norms:
+            norm.micro_batch = k, n
+        loss = self.loss(images, labels)
+        loss = loss / n if n > 1 else loss
+        self.manual_backward(loss)  # raw loss.backward() would leave DDP's ranks with different weights, silently
+
+    def _without_reduction(self) -> AbstractContextManager[None]:
+        """Gradients stay on this process: DDP averages them once an iteration, with those of the last micro-batch."""
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
 
     def configure_optimizers(self) -> torch.optim.SGD:
         return self.sgd.over(self.net, fused=True if self._captures and self.device.type == "cuda" else None)

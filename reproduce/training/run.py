@@ -82,6 +82,7 @@ def train(run: Run, label: str, show: Show, signals: Signals) -> None:
     try:
         trainer.fit(module, datamodule=data)
         if trainer.is_global_zero and not keeper.was_done:
-            summary = write_result(run, trainer, module, data, keeper)["metrics"]
+            result = write_result(run, trainer, module, data, keeper)
+            summary = result["metrics"] | {key: result[key] for key in ("best_validation",) if key in result}
     finally:
         wandb_logger.finish(sink, summary)

@@ -39,6 +39,7 @@ def build_classifier(config: Config) -> Classifier:
         test_precision=config.eval.precision,
         compiled=t.compile,
         captured=config.execution.cuda_graph,
+        micro_batch=config.execution.micro_batch,
         top5=config.data.top5,
     )
 

@@ -195,6 +195,7 @@ def test_the_command_of_a_run_is_one_for_a_shell() -> None:
         ("data.mean=[0.5,0.5]", "data.mean"),
         ("data.root=${oc.env:HOME}", "data.root"),
         ("execution.devices=3", "train.batch_size"),
+        ("execution.micro_batch=-1", "execution.micro_batch"),
         ("speed.limit=9", "speed"),
         ("data.crop=64", "data.crop: there is no such key for data.name=cifar10"),
         ("train.lr_policy=plateau", "train.plateau_watch"),
@@ -207,6 +208,42 @@ def test_bad_values_are_one_line_naming_the_key(override: str, key: str) -> None
         resolve("cifar10-resnet-20", overrides=[override])
     assert key in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["execution.devices=3"], "train.batch_size: 128 is not divisible by 3 (execution.devices, nodes); {ways}"),
+        (
+            ["execution.devices=2", "execution.micro_batch=48"],
+            "execution.micro_batch: 64 images per device are no multiple of 48; {ways}",
+        ),
+        (["execution.micro_batch=256"], "execution.micro_batch: 128 images per device are no multiple of 256; {ways}"),
+        (
+            ["execution.micro_batch=32", "model.bn_group=64"],
+            "model.bn_group: 32 images per micro-batch are no multiple of the group of 64",
+        ),
+        (["model.bn_group=48"], "model.bn_group: 128 images per device are no multiple of the group of 48"),
+        (
+            ["execution.micro_batch=32", "train.compile=true"],
+            "execution.micro_batch: does not go with train.compile=true",
+        ),
+    ],
+)
+def test_a_batch_that_does_not_divide_is_one_line_with_the_ways_out(words: list[str], message: str) -> None:
+    ways = "change execution.devices, execution.micro_batch or train.batch_size (the last is another recipe)"
+    with pytest.raises(UserError) as caught:
+        resolve("cifar10-resnet-20", overrides=words)
+    assert str(caught.value) == "command line: " + message.format(ways=ways)
+
+
+def test_micro_batches_are_no_other_recipe() -> None:
+    words = ["execution.micro_batch=32", "model.bn_group=16"]
+    assert resolve("cifar10-resnet-20", overrides=words[:1]).profile == "paper"
+    assert (
+        resolve("cifar10-resnet-20", overrides=words).recipe_hash
+        == resolve("cifar10-resnet-20", overrides=words[1:]).recipe_hash
+    )
 
 
 @pytest.mark.parametrize(

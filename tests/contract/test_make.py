@@ -104,7 +104,7 @@ def test_every_variable_is_explained() -> None:
     rules = "\n".join(line for line in MAKEFILE.splitlines() if not line.startswith("#"))
     asked = set(re.findall(r"\$\(([A-Z][A-Z0-9_]*)\)", rules))
     own = set(re.findall(r"^\s*([A-Z_]+)\s*:?=", rules, re.MULTILINE)) - {"PYTHON"}
-    own |= {"CURDIR", "MAKECMDGOALS", "MAKEFILE_LIST", "VIRTUAL_ENV", "CONDA_PREFIX"}
+    own |= {"CURDIR", "MAKECMDGOALS", "MAKEFILE_LIST", "MAKEOVERRIDES", "VIRTUAL_ENV", "CONDA_PREFIX"}
     assert [name for name in [*VARIABLES, *sorted(asked - own)] if f"`{name}`" not in table] == []
 
 
@@ -231,11 +231,11 @@ def test_publishing_takes_a_folder_of_results(stages: Stages) -> None:
 
 
 def test_every_variable_reaches_the_training(stages: Stages) -> None:
-    given = ["GPUS=4", "NODES=2", "JOBS=3", "SEEDS=5", "DATA=/some where", "WANDB=offline"]
+    given = ["GPUS=4", "NODES=2", "MICRO_BATCH=8", "JOBS=3", "SEEDS=5", "DATA=/some where", "WANDB=offline"]
     _, called = stages("table6", "PROFILE=folder", *given)
     assert called[1] == (
         "reproduce train run-a run-b --profile folder --seeds 5 data.root=/some where"
-        " execution.devices=4 execution.nodes=2 execution.jobs=3 execution.wandb=offline"
+        " execution.devices=4 execution.nodes=2 execution.micro_batch=8 execution.jobs=3 execution.wandb=offline"
     )
     assert called[-1] == "paper_tables render table6 --profile folder"
 
@@ -300,6 +300,14 @@ def test_looking_never_trains(stages: Stages, target: str) -> None:
     assert not [call for call in called if "train" in call]
 
 
+def test_sanity_checks_the_runs_that_are_named(stages: Stages) -> None:
+    _, called = stages("sanity", "RUN=cifar10-resnet-20 cifar10-plain-20", "PROFILE=short", "DATA=/images")
+    assert called == ["reproduce sanity cifar10-resnet-20 cifar10-plain-20 --profile short data.root=/images"]
+    done = make("sanity", f"PYTHON={stages.python}", LOG=str(stages.log))
+    assert done.returncode == 2
+    assert "sanity: name the run: RUN=" in done.stderr
+
+
 # ---- Failures ----
 
 
@@ -307,6 +315,37 @@ def test_looking_never_trains(stages: Stages, target: str) -> None:
 def test_what_only_a_last_stage_would_refuse_is_refused_before_training(stages: Stages, word: str) -> None:
     code, called = stages("fig1", word)
     assert (code, called) == (2, [])
+
+
+@pytest.mark.parametrize("target", ["table6", "help", "test", "demo", "clean"])
+def test_an_unknown_variable_is_one_line_before_anything_runs(stages: Stages, target: str) -> None:
+    done = make(target, "PROFIL=short", f"PYTHON={stages.python}", LOG=str(stages.log))
+    assert (done.returncode, done.stdout, stages.log.exists()) == (2, "", False)
+    assert len(done.stderr.splitlines()) == 1
+    assert "PROFIL: no such variable; did you mean PROFILE? (docs/running.md)" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["X=1"], ["PROFIL=short", "PYTHON3=none"]], ids=["like no other", "no python3"])
+def test_an_unknown_variable_without_a_suggestion_gets_the_list(words: list[str]) -> None:
+    done = make("help", *words)
+    assert done.returncode == 2
+    assert f"{words[0].split('=')[0]}: no such variable; there are PROFILE SEEDS SET" in done.stderr
+
+
+def test_a_variable_in_small_letters_is_an_unknown_one() -> None:
+    assert "profile: no such variable; did you mean PROFILE?" in make("help", "profile=short").stderr
+
+
+def test_every_variable_of_the_page_is_taken() -> None:
+    page = (ROOT / "docs" / "running.md").read_text()
+    names = [
+        name
+        for line in re.findall(r"^\| (`[A-Z][^|]*)\|", page, re.MULTILINE)
+        for name in re.findall("[A-Z_0-9]+", line)
+    ]
+    assert {*VARIABLES, "WANDB_ENTITY", "A", "FUZZ_EXAMPLES", "PYTHON3"} <= set(names)
+    given = [f"{name}=1" for name in names if name not in ("BN", "PALETTE")]
+    assert make("help", *given).returncode == 0
 
 
 @pytest.mark.parametrize("variable", ["DATA", "SHARDS"])
@@ -361,7 +400,8 @@ chmod +x .venv/bin/python
 @pytest.fixture
 def fresh(tmp_path: Path) -> Path:
     """A clone on a machine without any environment."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    (tmp_path / "docs").mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "docs/running.md"):
         shutil.copy(ROOT / name, tmp_path / name)
     executable(tmp_path / "python3", SYSTEM_PYTHON)
     return tmp_path

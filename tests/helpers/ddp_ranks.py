@@ -1,7 +1,8 @@
 """Run by test_ddp.py: a training on 3 processes that compares weights after every Lightning batch.
 
-Prints one JSON line on process 0: batches compared, whether all were equal, and the test images counted.
+Prints one JSON line on process 0: batches compared, whether all were equal, reductions, and the test images counted.
 `raw` as first argument replaces manual_backward by loss.backward(): the fault that the comparison must see.
+`micro` computes each share of 2 images in two micro-batches.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import ddp
 
 from reproduce.config.load import resolve
 from reproduce.data.build import build_data
@@ -40,12 +42,26 @@ class Compare(Callback):
         self.equal.append(bool((everyone == everyone[0]).all()))
 
 
-def main(raw: bool) -> None:
+def counted_reductions() -> list[bool]:
+    """For each backward pass to come whether DDP averages the gradients after it."""
+    found, prepare = [], ddp.prepare_for_backward
+
+    def prepared(model: Any, output: Any) -> None:
+        found.append(model.require_backward_grad_sync)
+        prepare(model, output)
+
+    patched: Any = ddp
+    patched.prepare_for_backward = prepared
+    return found
+
+
+def main(mode: str) -> None:
     torch.set_num_threads(1)
     words = [*TINY, "execution.devices=3", "train.batch_size=6", "data.subset=1", "execution.steps_per_batch=2"]
+    words += ["execution.micro_batch=1"] if mode == "micro" else []
     run = resolve("cifar10-resnet-20", "smoke", words)
-    module, compare = build_classifier(run.config), Compare()
-    if raw:
+    module, compare, reductions = build_classifier(run.config), Compare(), counted_reductions()
+    if mode == "raw":
         monkeypatched: Any = Classifier
         monkeypatched.manual_backward = lambda self, loss: loss.backward()
     keeper = ResumeCallback(run.folder, run.recipe_hash, 12, 5, 1000)
@@ -57,6 +73,7 @@ def main(raw: bool) -> None:
             "batches": len(compare.equal),
             "equal": all(compare.equal),
             "tested_alike": all(compare.tested_alike),
+            "reductions": reductions,
             "counted": module.tested,
             "n_test": data.n_test,
         }
@@ -64,4 +81,4 @@ def main(raw: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(raw=sys.argv[1:] == ["raw"])
+    main(sys.argv[1])

@@ -59,6 +59,7 @@ def write_run(
     train: float = 1.0,
     test: float = 9.0,
     iterations: int = 64000,
+    best_validation: Any = None,
     **changes: Any,
 ) -> Path:
     """One finished training under <root>/<profile>/<run>/seed-<k>/; `changes` go into the provenance."""
@@ -69,6 +70,7 @@ def write_run(
     result |= {"parameters": PARAMETERS[depth], "multiply_adds": 40551040, "n_test": 10000, "weights_sha256": "00"}
     result |= {"metrics": {"train_error": train, "test_error": test}}
     result |= {"warmup_iterations": 400 if run == "cifar10-resnet-110" else None}
+    result |= {"best_validation": best_validation} if best_validation is not None else {}
     result |= {"provenance": provenance(run, profile, iterations, **changes)}
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "curve.csv").write_text(curve(depth + 1000 * seed, train, test, iterations))

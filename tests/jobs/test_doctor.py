@@ -185,11 +185,16 @@ def test_memory_grows_with_the_net_and_the_batch_and_is_held_against_what_is_the
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from reproduce.jobs import room
+    from reproduce.models.build import build_net
+    from reproduce.models.complexity import parameters
 
     small, large = run_of("cifar10-resnet-20"), run_of("cifar10-resnet-110")
     assert room.step_gigabytes(large, "fp32") > 4 * room.step_gigabytes(small, "fp32") > 0
     half = run_of("cifar10-resnet-20", "train.batch_size=64")
     assert room.step_gigabytes(small, "fp32") > 1.8 * room.step_gigabytes(half, "fp32")
+    parts = run_of("cifar10-resnet-20", "execution.micro_batch=64")
+    gradients = 4 * parameters(build_net(small.config)) / 1e9  # of the micro-batches before
+    assert room.step_gigabytes(parts, "fp32") == pytest.approx(room.step_gigabytes(half, "fp32") + gradients)
     monkeypatch.setattr(room, "available_gigabytes", lambda: 2.0)
     found = room.memory([small, large])
     assert found.level == "error"

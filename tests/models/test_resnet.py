@@ -265,6 +265,22 @@ def test_moving_averages_follow_the_mean_over_the_groups(momentum: float) -> Non
 
 
 @pytest.mark.arithmetic
+@pytest.mark.parametrize("group", [None, 2])
+def test_moving_averages_follow_the_mean_over_the_micro_batches(group: int | None) -> None:
+    """Three parts of 4 images move them as 12 images in groups of as many do."""
+    whole, parts = (layers.BatchNorm(5, size).double() for size in (group or 4, group))
+    for iteration in range(3):
+        x = (iteration + 1) * images(12, 6, channels=5).double()
+        found = []
+        for k, part in enumerate(x.split(4)):
+            parts.micro_batch = k, 3
+            found.append(parts(part))
+        assert torch.equal(torch.cat(found), whole(x))
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.arithmetic
 def test_a_single_group_gives_torchs_bits() -> None:
     grouped, torchs = layers.BatchNorm(5, group=12), nn.BatchNorm2d(5)
     x = images(12, 6, channels=5)

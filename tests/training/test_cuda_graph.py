@@ -292,11 +292,12 @@ def test_a_batch_of_another_size_is_refused() -> None:
         ["execution.steps_per_batch=4"],
         ["train.precision=bf16"],
         ["execution.activation_checkpointing=true"],
+        ["execution.micro_batch=4", "execution.activation_checkpointing=true"],
         ["train.warmup_lr=0.01", "train.warmup_error=100"],
         ["train.warmup_lr=0.01", "train.warmup_error=0"],
         ["train.lr_policy=plateau", "train.plateau_watch=train", "train.plateau_patience=1", "train.plateau_gain=50"],
     ],
-    ids=["plain", "chunks", "bf16", "recomputing", "warm-up", "warm-up without end", "plateau"],
+    ids=["plain", "chunks", "bf16", "recomputing", "micro-batches", "warm-up", "warm-up without end", "plateau"],
 )
 def test_a_captured_training_gives_the_same_bits(tiny: Make, again: type[Again], words: list[str]) -> None:
     usual = tiny(overrides=words)

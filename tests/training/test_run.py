@@ -23,7 +23,7 @@ from reproduce.training.classification import SGD
 from reproduce.training.trainer import build_classifier
 from reproduce.utils.errors import UserError
 from tests.helpers.figures import Figure
-from tests.helpers.runs import break_at, curve, difference, forget, result
+from tests.helpers.runs import break_at, curve, difference, forget, outcome, result
 from tests.helpers.tiny import TINY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +72,7 @@ def test_a_run_leaves_its_result(tiny: Make) -> None:
     assert rows[0] == ["iteration", "lr", "train_loss", "train_error", "test_error"]
     assert [(row[0], row[1]) for row in rows[1:]] == [("5", "0.1"), ("10", "0.001"), ("12", "0.001")]
     assert found["metrics"] == {"train_error": float(rows[-1][3]), "test_error": float(rows[-1][4])}
+    assert "best_validation" not in found  # no image was held out
     origin = found["provenance"]
     assert origin["recipe_hash"] == run.recipe_hash
     assert origin["data"]["fingerprint"].startswith("sha256:")
@@ -81,6 +82,24 @@ def test_a_run_leaves_its_result(tiny: Make) -> None:
     assert str(Path.home()) + "/" not in json.dumps(found)
     files = sorted(path.name for path in (Path("runs") / run.folder).iterdir())
     assert files == ["final.safetensors", "lock", "progress.json"]  # no state, no temporary file
+
+
+def test_where_the_validation_error_was_lowest_stands_beside_the_last_iterate(tiny: Make) -> None:
+    run = tiny(overrides=["data.validation=10"])
+    assert train_all([run]) == 0
+    lines = [line.split(",") for line in curve(run).splitlines()]
+    rows = [dict(zip(lines[0], map(float, line), strict=True)) for line in lines[1:]]
+    best, found = min(rows, key=lambda row: row["validation_error"]), result(run)
+    expected = {"iteration": best["iteration"], "val_error": best["validation_error"], "test_error": best["test_error"]}
+    assert found["best_validation"] == expected
+    assert found["metrics"]["test_error"] == rows[-1]["test_error"]
+
+
+def test_the_first_of_the_lowest_validation_errors_is_the_best() -> None:
+    errors = [(50.0, 9.0), (20.0, 8.0), (20.0, 1.0), (30.0, 0.5)]  # a lower test error selects nothing
+    rows = [{"iteration": i, "validation_error": v, "test_error": t} for i, (v, t) in enumerate(errors)]
+    assert results.best_validation(rows) == {"iteration": 1, "val_error": 20.0, "test_error": 8.0}
+    assert results.best_validation([{"iteration": 1, "test_error": 1.0}]) is None
 
 
 @pytest.mark.arithmetic
@@ -200,6 +219,30 @@ def test_the_curve_shows_the_rate_of_the_iteration_before_a_test(tiny: Make) -> 
     assert train_all([run]) == 0
     assert result(run)["warmup_iterations"] == 5
     assert [line.split(",")[1] for line in curve(run).splitlines()[1:]] == ["0.01", "0.001", "0.001"]
+
+
+@pytest.mark.arithmetic
+def test_a_run_in_micro_batches_continues_to_the_same_bits(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tiny(overrides=["execution.micro_batch=4"])
+    expected = outcome(run)
+    assert {start["micro_batch"] for start in result(run)["provenance"]["starts"]} == {4}
+    forget(run)
+    break_at(monkeypatch, 6)
+    assert train_all([run]) == 1
+    assert outcome(run) == expected
+    forget(run)
+    assert outcome(tiny(overrides=["execution.micro_batch=2"])) != expected  # BN over two images
+
+
+@pytest.mark.parametrize(("group", "told"), [("device", 1), ("4", 0)])
+def test_other_micro_batches_are_told_where_they_change_the_normalisation(
+    tiny: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], group: str, told: int
+) -> None:
+    break_at(monkeypatch, 6)
+    words = [f"model.bn_group={group}"]
+    assert train_all([tiny(overrides=words)]) == 1
+    assert train_all([tiny(overrides=[*words, "execution.micro_batch=4"])]) == 0
+    assert capsys.readouterr().err.count("batch normalisation over 4 images now, 8 before") == told
 
 
 @pytest.mark.arithmetic
@@ -370,6 +413,16 @@ def test_jobs_run_in_parallel(tmp_path: Path) -> None:
     assert len(set(hashes)) == 2
 
 
+def trained_in_double(place: Path, *words: str) -> list[list[str]]:
+    """The points of the curve of a training in float64, in a new folder."""
+    place.mkdir()
+    process = start(place, *words, program="tests.helpers.in_double")
+    errors = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, errors
+    (path,) = place.glob("results/*/*/*/curve.csv")
+    return [line.split(",") for line in path.read_text().splitlines()]
+
+
 @pytest.mark.arithmetic
 @pytest.mark.reliability
 def test_two_processes_compute_the_training_of_one(tmp_path: Path, figure: Figure) -> None:
@@ -381,20 +434,34 @@ def test_two_processes_compute_the_training_of_one(tmp_path: Path, figure: Figur
     curves = []
     for devices in (1, 2):
         place = tmp_path / str(devices)
-        place.mkdir()
-        process = start(place, *words, f"execution.devices={devices}", program="tests.helpers.in_double")
-        errors = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, errors
-        assert len(list(place.glob("results/*/*/*/result.json"))) == 1
+        curves.append(trained_in_double(place, *words, f"execution.devices={devices}"))
         found = json.loads(next(place.glob("results/*/*/*/result.json")).read_text())
         assert (found["provenance"]["processes"], found["n_test"]) == (devices, 30)
         again = evaluated(place, *words, program="tests.helpers.in_double")
         assert again == found["metrics"]["test_error"]  # the net that is saved is the one that was tested
-        curves.append(
-            [line.split(",") for line in next(place.glob("results/*/*/*/curve.csv")).read_text().splitlines()]
-        )
     largest = difference(tmp_path / "1", tmp_path / "2")
     what = "2 processes and 1 in float64, the same BN groups: largest difference of weights and moving averages"
     figure("T7", what, reached=f"{largest:.1e}", demanded="1e-10")
     assert largest <= 1e-10
     assert [row[3:] for row in curves[0]] == [row[3:] for row in curves[1]]  # errors in training and in tests
+
+
+@pytest.mark.arithmetic
+@pytest.mark.reliability
+@pytest.mark.parametrize(
+    "together",
+    [(), pytest.param(("execution.micro_batch=2",), marks=pytest.mark.slow)],
+    ids=["shares whole", "shares in parts"],
+)
+def test_micro_batches_compute_the_training_of_as_many_processes(
+    tmp_path: Path, figure: Figure, together: tuple[str, ...]
+) -> None:
+    """BN over 4 (2) images with model.bn_group=device: those of a process, or of a micro-batch of one process."""
+    words = ["train.lr=0.001", "train.iterations=6", "train.milestones=[]", "train.test_every=3"]
+    two = trained_in_double(tmp_path / "2", *words, "execution.devices=2", *together)
+    one = trained_in_double(tmp_path / "1", *words, *(together or ("execution.micro_batch=4",)))
+    largest = difference(tmp_path / "1", tmp_path / "2")
+    what = f"micro-batches of {2 if together else 4} on 1 process and 2 in float64: largest difference"
+    figure("T7", what, reached=f"{largest:.1e}", demanded="1e-10")
+    assert largest <= 1e-10
+    assert [row[3:] for row in one] == [row[3:] for row in two]

@@ -87,7 +87,8 @@ class ImageNetDataModule(IterationDataModule):
         self._read = training_reader(self.files["train"], whole, self.predecoded, self.shards, check=stage != "test")
         self._order = Order(self.n_train, batch_size=self.batch_size, seed=self.seed)
         fingerprint = tree.fingerprint()
-        self._normaliser = Normaliser(*self._normalization(partial(self._mean_image, fingerprint)), self.layout)
+        self._offset, self._divisor = self._normalization(partial(self._mean_image, fingerprint))
+        self._normaliser = Normaliser(self._offset, self._divisor, self.layout)
         self.fingerprint = fingerprint
 
     def _tree(self, test_only: bool) -> Tree:

@@ -9,6 +9,7 @@ import pytest
 from paper_tables.__main__ import main
 from paper_tables.results import files
 from paper_tables.tables import measured
+from paper_tables.tables.runs import errors_table
 from tests.helpers import fake_imagenet
 from tests.helpers.evidence import PAPER, evidence, row, table
 from tests.helpers.fake_results import write_run
@@ -145,3 +146,24 @@ def test_starts_that_cannot_be_trusted_are_skipped_with_a_reason(starts: Any, tm
     ((where, reason),) = found.results.skipped
     assert where == f"{R20}/seed-0/result.json"
     assert reason.startswith("provenance: starts")
+
+
+BEST = {"iteration": 32000, "val_error": 8.1, "test_error": 8.9}
+
+
+@pytest.mark.parametrize(
+    "best", ["32000", [BEST], BEST | {"iteration": 0}, BEST | {"val_error": 101}, {"iteration": 5}]
+)
+def test_a_best_validation_error_that_cannot_be_trusted_is_skipped_with_a_reason(best: Any, tmp_path: Path) -> None:
+    write_run(tmp_path, "paper", R20, test=8.7, best_validation=best)
+    found = evidence(tmp_path, "paper")
+    assert found.results.runs == {}
+    assert len(found.results.skipped) == 1
+
+
+def test_the_best_validation_error_has_a_row_beside_the_last_iterate(tmp_path: Path) -> None:
+    write_run(tmp_path, "paper", R20, train=0.6, test=8.7, best_validation=BEST)
+    write_run(tmp_path, "paper", R20, seed=1, train=0.6, test=8.8)
+    rows = [row[:4] for row in errors_table(R20, evidence(tmp_path, "paper")).body()]
+    best = ["0, at the best validation error (8.10 %)", "32,000", "", "8.90"]
+    assert rows == [["0", "64,000", "0.60", "8.70"], best, ["1", "64,000", "0.60", "8.80"]]

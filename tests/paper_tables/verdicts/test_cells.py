@@ -168,6 +168,8 @@ def test_a_claim_says_that_its_runs_come_from_two_devices(tmp_path: Path) -> Non
         ([start(1), start(2, 32000)], "device", "8.70 [mixed images per batch normalisation]"),
         ([start(1), start(2, 32000)], 64, "8.70 [mixed processes: 1 and 2]"),
         ([start(2), start(2, 32000)], "device", "8.70"),
+        ([start(1, micro_batch=64), start(2, 32000)], "device", "8.70"),
+        ([start(1, micro_batch=32), start(2, 32000)], "device", "8.70 [mixed images per batch normalisation]"),
         (
             [start(2), start(2, 32000, device="NVIDIA H100")],
             "device",
