@@ -48,11 +48,11 @@ class Drawing:
         return "wide" if self.pixels[0] > 1150 else "tall" if self.pixels[1] > 1150 else ""
 
 
-def panels(artefact: Artefact, rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+def panels(artefact: Artefact, rows: int, columns: int, sharey: bool = False) -> tuple[Figure, np.ndarray]:
     """A figure of the artefact's size and its axes, rows x columns, laid out around their labels and legends."""
     width, height = map(float, artefact.spec["size"])
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharey=sharey)
 
 
 def colour(run: str, paper: Paper) -> str:

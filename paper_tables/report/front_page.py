@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import RunResult
+from paper_tables.results.reader import Results, RunResult
 from paper_tables.tables.measured import verdict_text
 from paper_tables.tables.readings import reading_table
 from paper_tables.tables.table import NOT_RUN, Table
-from paper_tables.verdicts.cells import Conditions, conditions_for, judge, ours_text
+from paper_tables.verdicts.cells import Conditions, Judgement, conditions_for, judge, ours_text
 from paper_tables.verdicts.claims import BAD, GOOD, OPEN, Verdict, judge_claims, rule_words
 from paper_tables.verdicts.tested import FP32
 
@@ -28,12 +28,17 @@ class Part:
     summary: Table
     figure: Artefact
     readings: Table | None
+    first: Table  # the few nets that say it all
+    change: str  # what depth does to them, in a sentence
 
 
 def headline(evidence: Evidence) -> str:
     """The front page as Markdown: conditions, summaries, the figures' numbers, the claims in one line."""
     parts, verdicts = front_page(evidence), judge_claims(evidence)
-    texts = [conditions_line(evidence), *(part.summary.markdown() for part in parts)]
+    texts = [conditions_line(evidence)]
+    for part in parts:
+        texts += [f"{part.first.caption}.", part.first.markdown(), part.change]
+    texts += [f"{part.title}:\n\n{part.summary.markdown()}" for part in parts]
     for part in parts:
         if part.readings:
             texts += [f"{part.figure.title}, end of training (the paper's values are read off the figure):"]
@@ -51,11 +56,40 @@ def front_page(evidence: Evidence) -> list[Part]:
         if entry.get("when_run") and not any(evidence.trainings(run) for run in cells):
             continue
         title, figure = joined([artefact.title for artefact in tables]), evidence.paper.artefacts[entry["figure"]]
-        columns = [entry["net"], f"{entry['error']} · paper", "ours", "difference", "verdict"]
+        columns = [entry["net"], *(f"{entry['error']} · {who}" for who in ("paper", "ours")), "difference", "verdict"]
         rows: list[list[str] | str] = [_summary_row(cell, evidence) for cell in cells.values()]
-        summary = Table(tables[-1].name, f"{title}, {entry['error']}", columns, rows, frozenset({2}))
-        parts.append(Part(title, summary, figure, reading_table(figure, evidence) if entry.get("readings") else None))
+        links = {(i, 2): run for i, run in enumerate(cells) if evidence.trainings(run)}
+        summary = Table(tables[-1].name, f"{title}, {entry['error']}", columns, rows, frozenset({2}), links=links)
+        readings = reading_table(figure, evidence) if entry.get("readings") else None
+        judged = [judge(cells[run], evidence) for run in entry["first"]["runs"]]
+        first = first_table(entry["first"]["title"], judged, columns[:3], evidence)
+        parts.append(Part(title, summary, figure, readings, first, change_words(judged)))
     return parts
+
+
+def first_table(title: str, judged: list[Judgement], columns: list[str], evidence: Evidence) -> Table:
+    """Some nets, the paper's error and ours; under them the nets of published weights."""
+    rows: list[list[str] | str] = [[j.cell.label, j.cell.printed, ours_text(j, evidence)] for j in judged]
+    links = {(i, 2): j.cell.run for i, j in enumerate(judged) if j.measured}
+    return Table("first", title, columns, [*rows, *published_rows(evidence.results)], frozenset({2}), links=links)
+
+
+def published_rows(results: Results) -> list[list[str]]:
+    """Rows of published weights for the first table: net, the paper's error, the error measured here. None so far."""
+    return []
+
+
+def change_words(judged: list[Judgement]) -> str:
+    """What the deeper net of each pair gains or loses, in the paper and here (points)."""
+    pairs = list(zip(judged[::2], judged[1::2], strict=True))
+    words = [", ".join(_step(a.cell.label, b.cell.label, b.cell.paper - a.cell.paper) for a, b in pairs) + " (paper)"]
+    here = [(a, b, b.measured.mean - a.measured.mean) for a, b in pairs if a.measured and b.measured]
+    words += [", ".join(_step(a.cell.label, b.cell.label, gap) for a, b, gap in here) + " (here)"] if here else []
+    return f"Error from the shallower to the deeper net, in points: {'; '.join(words)}."
+
+
+def _step(shallow: str, deep: str, gap: float) -> str:
+    return f"{shallow} to {deep.rpartition('-')[2]} {gap:+.2f}"
 
 
 def joined(titles: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from paper_tables.results.reader import RunResult
 from paper_tables.tables.every_run import runs_table, seeds_csv
 from paper_tables.tables.measured import artefact_table
 from paper_tables.tables.runs import provenance_of
-from paper_tables.tables.table import Table
+from paper_tables.tables.table import NOT_RUN, Table
 from paper_tables.verdicts.cells import Conditions, conditions_for, conditions_of
 from paper_tables.verdicts.claims import Verdict, judge_claims, rule_words, runs_of
 from paper_tables.verdicts.tested import how_tested_in
@@ -149,6 +150,8 @@ def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) 
         "front": front_page.front_page(evidence),
         "headline": front_page.headline(evidence),
         "sections": sections,
+        "measured": [section for section in sections if section.trainings],
+        "rest": [section for section in sections if not section.trainings],
         "skipped": evidence.results.skipped,
         "why": lambda section: why_not(section.artefact),
         "provenance_columns": list(provenance_of(evidence.results.all_runs[0])) if evidence.results.all_runs else [],
@@ -156,7 +159,8 @@ def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) 
         "root": "",
         "lead": lead([section.state for section in sections], verdicts, evidence.paper),
         "drawings": {s.artefact.name: s.drawing for s in sections if s.drawing},
-        "claim_groups": claim_groups(verdicts, evidence.paper),
+        "judged_claims": claim_groups([v for v in verdicts if v.word != NOT_RUN], evidence.paper),
+        "open_claims": claim_groups([v for v in verdicts if v.word == NOT_RUN], evidence.paper),
         "evidence": lambda verdict: [(run, run in evidence.results.runs) for run in runs_of(verdict.claim)],
         "runs": runs_table("runs", "Every training of the paper", list(evidence.paper.runs), evidence),
         "others": runs_table("other-runs", "Runs that the paper does not name", evidence.other_runs, evidence),
@@ -183,13 +187,41 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["numeric"] = looks_numeric
+    environment.filters |= {"numeric": looks_numeric, "heads": heads, "indents": indents}
     return environment
 
 
 def looks_numeric(text: str) -> bool:
     """Is the cell a number, for its alignment? 6.43 (6.61 ± 0.16) and 1.25M are, ResNet-110 is not."""
     return bool(text) and text.lstrip("+-−about ").replace("best (", "")[:1].isdigit() and not text.endswith("layers")
+
+
+def heads(table: Table) -> list[tuple[str, list[tuple[int, str]]]]:
+    """The columns under their common head: "error · paper" and "error · ours" give (error, [(1, paper), (2, here)])."""
+    found: list[tuple[str, list[tuple[int, str]]]] = []
+    for i, column in enumerate(table.columns):
+        title, _, who = column.partition(" · ")
+        if not (who and found and found[-1][0] == title and found[-1][1][0][1]):
+            found.append((title, []))
+        found[-1][1].append((i, "here" if who == "ours" else who))
+    return found
+
+
+def indents(table: Table) -> dict[tuple[int, int], float]:
+    """(row, column) -> by how many digits a number is moved to the right, so that decimal points stand in a line."""
+    widths = {
+        (i, j): _digits(number[0])
+        for i, row in enumerate(table.rows)
+        for j, cell in enumerate(row if isinstance(row, list) else [])
+        if (number := re.match(r"[\d,]+", cell.lstrip("+-−"))) and looks_numeric(cell)
+    }
+    widest = {j: max(width for (_, column), width in widths.items() if column == j) for _, j in widths}
+    return {(i, j): widest[j] - width for (i, j), width in widths.items()}
+
+
+def _digits(text: str) -> float:
+    """Its width in digits; a comma has half of one."""
+    return len(text) - text.count(",") / 2
 
 
 def render(template: str, context: dict[str, Any]) -> str:

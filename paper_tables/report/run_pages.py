@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class RunPage:
     drawing: Drawing | None
     plot: dict[str, Any] | None
     commands: list[str]
+    files: dict[str, list[tuple[str, str]]]  # seed -> name and link of each file of its results
 
 
 def run_page(run: str, evidence: Evidence, folder: Path) -> RunPage:
@@ -46,8 +48,17 @@ def run_page(run: str, evidence: Evidence, folder: Path) -> RunPage:
         provenance=provenance_table(run, evidence),
         drawing=draw(artefact, evidence, folder / run, ["svg"]) if artefact else None,
         plot=interactive.plot_of(artefact, evidence) if artefact else None,
+        files={f"seed {training.seed}": files_of(training, evidence, folder) for training in trainings},
         commands=list(dict.fromkeys(str(training.provenance.get("command", "")) for training in trainings)),
     )
+
+
+def files_of(training: RunResult, evidence: Evidence, folder: Path) -> list[tuple[str, str]]:
+    """(name, link from `folder`) of the files that a seed left in results/."""
+    results = evidence.results
+    place = results.root / results.profile / training.run / f"seed-{training.seed}"
+    found = sorted(path for path in place.glob("*") if path.suffix in (".json", ".csv"))
+    return [(path.name, Path(os.path.relpath(path, folder)).as_posix()) for path in found]
 
 
 def curve_artefact(runs: list[str], title: str, evidence: Evidence) -> Artefact | None:

@@ -74,6 +74,7 @@ class Results:
     ensembles: dict[str, Evaluations] = field(default_factory=dict)
     published: dict[str, Evaluations] = field(default_factory=dict)
     architectures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    root: Path = Path("results")  # the folder that was read
 
     @property
     def all_runs(self) -> list[RunResult]:
@@ -90,7 +91,7 @@ class Results:
 
 def read(root: Path, profile: str) -> Results:
     """Results of one profile under `root`; an empty or missing folder is a profile in which nothing was run."""
-    results = Results(profile)
+    results = Results(profile, root=root)
     beside = ("ensembles", "published")
     for run in (path for path in _folders(root / profile) if path.name not in beside):
         for path in sorted(run.iterdir(), key=_by_number):

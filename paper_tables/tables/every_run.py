@@ -12,7 +12,7 @@ from paper_tables.tables.runs import TESTED
 from paper_tables.tables.table import Table
 from paper_tables.verdicts.cells import conditions_for, measure, not_there
 
-COLUMNS = ["run", "net", "seeds", "training error (%)", "test error (%)", "data", "iterations", "precision", "hours"]
+COLUMNS = ["run", "seeds", "training error (%)", "test error (%)", "data", "iterations", "precision", "hours"]
 FACTS = ("precision", "device", "commit", "dirty", "hours", "recipe_hash", "command")  # of a provenance, as recorded
 
 
@@ -20,20 +20,20 @@ def runs_table(name: str, caption: str, runs: list[str], evidence: Evidence) -> 
     """A row for each run: mean ± sample std (n) of its errors, and what they were measured on."""
     rows: list[list[str] | str] = [_run_row(run, evidence) for run in runs]
     links = {(i, 0): run for i, run in enumerate(runs) if evidence.trainings(run)}
-    return Table(name, caption, COLUMNS, rows, frozenset({3, 4}), links=links)
+    return Table(name, caption, COLUMNS, rows, frozenset({2, 3}), links=links)
 
 
 def _run_row(run: str, evidence: Evidence) -> list[str]:
-    trainings, label = evidence.trainings(run), evidence.paper.label(run)
+    trainings = evidence.trainings(run)
     if not trainings:
-        return [run, label, "", not_there(run, evidence), "", "", "", "", ""]
+        return [run, "", not_there(run, evidence), *[""] * 5]
     seeds = ", ".join(str(training.seed) for training in trainings)
     numbers = [measure(evidence, run, metric) for metric in ("train_error", "test_error")]
     conditions = conditions_for(trainings, evidence.paper, "test_error")
     where = [conditions.data_text, conditions.budget_text, conditions.precision_text]
     hours = [h for training in trainings if isinstance(h := training.provenance.get("hours"), int | float)]
     spent = f"{sum(hours):.2f}" if hours else ""
-    return [run, label, seeds, *(number.text() if number else "" for number in numbers), *where, spent]
+    return [run, seeds, *(number.text() if number else "" for number in numbers), *where, spent]
 
 
 def seeds_csv(evidence: Evidence) -> str:

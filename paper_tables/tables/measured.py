@@ -63,7 +63,7 @@ def _table(artefact: Artefact, evidence: Evidence) -> Table | None:
         return None
     if artefact.spec.get("detailed"):
         return detailed_table(artefact, evidence)
-    linked = {i for _, cells in artefact.rows for i, cell in enumerate(cells) if isinstance(cell, Cell)}
+    linked = _linked(artefact)
     columns: list[str] = []
     for i, column in enumerate(artefact.columns):
         columns += [f"{column['title']} · {who}" for who in ("paper", "ours")] if i in linked else [column["title"]]
@@ -72,7 +72,13 @@ def _table(artefact: Artefact, evidence: Evidence) -> Table | None:
     if any(PAPER_ONLY in row for row in rows if not isinstance(row, str)):
         notes.append(f"Rows that say {PAPER_ONLY} are other methods: the paper's value, nothing of ours.")
     ours = frozenset(i for i, title in enumerate(columns) if title.endswith(" · ours"))
-    return beside(artefact, Table(artefact.name, artefact.caption, columns, rows, ours, notes), evidence)
+    table = Table(artefact.name, artefact.caption, columns, rows, ours, notes, links=links_of(artefact, evidence))
+    return beside(artefact, table, evidence)
+
+
+def _linked(artefact: Artefact) -> set[int]:
+    """The columns with a number that a run of ours stands behind."""
+    return {i for _, cells in artefact.rows for i, cell in enumerate(cells) if isinstance(cell, Cell)}
 
 
 def _row(cells: list[str | Cell], linked: set[int], evidence: Evidence) -> list[str]:
@@ -88,34 +94,46 @@ def _row(cells: list[str | Cell], linked: set[int], evidence: Evidence) -> list[
 
 
 def detailed_table(artefact: Artefact, evidence: Evidence) -> Table:
-    """The paper's columns, the last of them beside ours, then what each of our numbers was measured on."""
+    """The paper's columns, the last of them beside ours with its verdict; conditions only where rows differ in them."""
     *titles, last = (column["title"] for column in artefact.columns)
-    columns = [*titles, f"{last} · paper", f"{last} · ours", "difference", "# params · ours", "verdict"]
-    columns += ["data", "iterations", "precision", "protocol"]
-    rows = [mapping.get("block") or _detailed_row(cells, artefact, evidence) for mapping, cells in artefact.rows]
+    columns = [*titles, f"{last} · paper", f"{last} · ours", "verdict", "difference", "# params · ours", "conditions"]
+    rows = [mapping.get("block") or _detailed_row(cells, evidence) for mapping, cells in artefact.rows]
+    if len({row[-1] for row in rows if isinstance(row, list)} - {""}) < 2:  # the table's own line says them
+        columns, rows = columns[:-1], [row if isinstance(row, str) else row[:-1] for row in rows]
     best = ", ".join(cell.label for cell in artefact.printed if cell.best_of)
-    notes = [f"Protocol: {artefact.protocol}.", "Ours: one number is one run; several are mean ± sample std (n)."]
+    notes = [f"Protocol: {artefact.protocol}.", "One number of ours is one run; several are mean ± sample std (n)."]
     notes += [f"Best of n only for {best}, where the paper prints it."] if best else []
     n = len(titles)
-    ours = frozenset(range(n + 1, n + 4))
-    return Table(artefact.name, artefact.caption, columns, rows, ours, notes, latex_columns=n + 4)
+    ours, links = frozenset(range(n + 1, n + 5)), links_of(artefact, evidence)
+    minor = frozenset(i for i, column in enumerate(artefact.columns) if column.get("minor"))
+    more = {"latex_columns": n + 4, "minor": minor, "links": links}
+    return Table(artefact.name, artefact.caption, columns, rows, ours, notes, **more)
 
 
-def _detailed_row(cells: list[str | Cell], artefact: Artefact, evidence: Evidence) -> list[str]:
+def _detailed_row(cells: list[str | Cell], evidence: Evidence) -> list[str]:
     *texts, cell = cells
     before = [str(text) for text in texts]
     if isinstance(cell, str):
-        return [*before, cell, *[""] * 8]
+        return [*before, cell, *[""] * 5]
     judgement = judge(cell, evidence)
     row = [*before, cell.printed, ours_text(judgement, evidence)]
     measured = judgement.measured
     if measured is None or judgement.difference is None:
-        return [*row, *[""] * 6, artefact.protocol]
+        return [*row, *[""] * 4]
     parameters = evidence.trainings(cell.run)[0].result["parameters"]
     difference = judgement.difference_text and judgement.difference_text + (" of the means" if cell.mean else "")
-    conditions = measured.conditions
-    where = [conditions.data_text, conditions.budget_text, conditions.precision_text]
-    return [*row, difference, f"{parameters:,}", verdict_text(judgement), *where, artefact.protocol]
+    return [*row, verdict_text(judgement), difference, f"{parameters:,}", str(measured.conditions)]
+
+
+def links_of(artefact: Artefact, evidence: Evidence) -> dict[tuple[int, int], str]:
+    """(row, column) of each number of ours -> its run: ours stands in the column after each linked one."""
+    linked = _linked(artefact)
+    return {
+        (i, j + 1 + sum(k < j for k in linked)): cell.run
+        for i, (_, cells) in enumerate(artefact.rows)
+        for j, cell in enumerate(cells)
+        if isinstance(cell, Cell) and evidence.trainings(cell.run)
+    }
 
 
 def verdict_text(judgement: Judgement) -> str:

@@ -21,7 +21,8 @@ def reading_table(artefact: Artefact, evidence: Evidence) -> Table:
     columns = ["net", *(f"{names[m]} (%) · {who}" for m in names for who in ("paper", "ours"))]
     judged = {(c.run, c.metric): judge(c, evidence) for c in artefact.readings}
     rows: list[list[str] | str] = []
-    for run in dict.fromkeys(run for run, _ in judged):
+    runs = list(dict.fromkeys(run for run, _ in judged))
+    for run in runs:
         pairs = [judged[run, metric] for metric in names]
         row = [pairs[0].cell.label]
         for judgement in pairs:
@@ -30,7 +31,8 @@ def reading_table(artefact: Artefact, evidence: Evidence) -> Table:
         rows.append(row)
     note = "End of training. The paper does not print these values: they are read off the figure, ± the reading."
     ours = frozenset(range(2, len(columns), 2))
-    return Table(artefact.name, artefact.caption, columns, rows, ours, [note])
+    links = {(i, j): run for i, run in enumerate(runs) for j in ours if evidence.trainings(run)}
+    return Table(artefact.name, artefact.caption, columns, rows, ours, [note], links=links)
 
 
 def response_table(artefact: Artefact, evidence: Evidence) -> Table:

@@ -29,7 +29,7 @@ def paper_table(run: str, evidence: Evidence) -> Table | None:
 
 
 def errors_table(run: str, evidence: Evidence) -> Table:
-    """One row a seed: the errors after its last iteration, and by each protocol it was tested by."""
+    """One row a seed: the errors after its last iteration, and of each protocol it was tested by."""
     trainings, paper = evidence.trainings(run), evidence.paper
     kept = [name for name in paper.metrics if any(name in training.result["metrics"] for training in trainings)]
     protocols = sorted({protocol for training in trainings for protocol in training.evaluations})

@@ -22,6 +22,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     latex_columns: int | None = None  # how many of the columns fit on a printed page (all)
     conditions: str = ""  # what ours was measured on, wherever the table goes
+    minor: frozenset[int] = frozenset()  # columns that a narrow screen leaves out
     links: dict[tuple[int, int], str] = field(
         default_factory=dict
     )  # (row, column) -> the run whose page a cell leads to

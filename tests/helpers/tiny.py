@@ -1,6 +1,6 @@
 """The real recipe, shrunk until a training takes a second."""
 
-# The real recipe on the synthetic images, shrunk: a ResNet-8 (n = 1) for 12 updates of 8 images, tested at 5, 10 and 12.
+# The real recipe on synthetic images, shrunk: a ResNet-8 (n = 1) for 12 updates of 8 images, tested at 5, 10 and 12.
 TINY = (
     "model.depth=8",
     "data.subset=3",

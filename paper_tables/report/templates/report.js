@@ -268,6 +268,15 @@
     place.append(group("Colours of the curves", ...choice({ safe: "colour-blind safe", paper: "the paper’s" }, page.palette, change)));
   }
 
+  // A link, and paper, open what is folded.
+  function unfold() {
+    const place = document.getElementById(location.hash.slice(1));
+    (place?.closest("details") || place?.querySelector(":scope > details"))?.setAttribute("open", "");
+  }
+  addEventListener("hashchange", unfold);
+  addEventListener("beforeprint", () => document.querySelectorAll(".folded > details, #claims > details").forEach((part) => { part.open = true; }));
+  unfold();
+
   document.querySelectorAll("[data-paste]").forEach(copying);
   if (typeof Plotly !== "undefined") {
     document.querySelectorAll("[data-plot]").forEach(start);

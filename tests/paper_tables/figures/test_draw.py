@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 from paper_tables.__main__ import main
+from paper_tables.figures import shortcut_options
 from tests.helpers.evidence import PAPER, evidence, row, table
 
 
@@ -38,6 +40,21 @@ def test_figure_4_compares_plateau_and_ends(imagenet: Path) -> None:
     assert found.columns[1] == "validation error, plateau (%) · paper"
     assert row(found, "plain-34") == ["plain-34", "38.6 ± 0.2", "38.60", "32.75 ± 0.5", "32.75", "32.5 ± 0.2", "32.50"]
     assert found.ours == {2, 4, 6}
+
+
+def test_the_options_stand_on_an_axis_that_fits_them_with_what_each_adds(imagenet: Path) -> None:
+    figure, drawing = shortcut_options.paint(PAPER.artefacts["table3"], evidence(imagenet))
+    low, high = figure.axes[0].get_xlim()
+    assert 20 < low < 24.19
+    assert 28.54 < high < 31
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels[1:] == [
+        "ResNet-34 A\n+0 parameters (0.0 %)",
+        "ResNet-34 B\n+173,824 parameters (0.8 %)",
+        "ResNet-34 C\n+1,092,992 parameters (5.1 %)",
+    ]
+    assert drawing.notes[3] == "ResNet-34 C: a projection in every shortcut, +1,092,992 parameters (5.1 %)."
+    plt.close(figure)
 
 
 @pytest.mark.parametrize("name", ["fig4", "table3"])

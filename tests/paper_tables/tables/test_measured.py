@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from paper_tables.tables import measured
-from tests.helpers.evidence import PAPER, evidence
+from tests.helpers.evidence import table
+from tests.helpers.fake_results import write_run
 
 
 def every_latex_table(report: Path) -> list[Path]:
@@ -16,29 +16,41 @@ def every_latex_table(report: Path) -> list[Path]:
 
 
 def test_table6_shows_best_of_five_mean_and_difference(full: Path) -> None:
-    table = measured.artefact_table(PAPER.artefacts["table6"], evidence(full))
-    assert table is not None
-    row = next(r for r in table.body() if r[1] == "110" and r[0] == "ResNet")
+    found = table("table6", full)
+    row = next(r for r in found.body() if r[1] == "110" and r[0] == "ResNet")
     assert row[3] == "6.43 (6.61 ± 0.16)"
     assert row[4] == "6.43 best (6.62 ± 0.14, n = 5)"  # 6.43 6.60 6.80 6.55 6.70: sample std 0.1401
-    assert row[5] == "+0.01 of the means"
-    assert row[6] == "1,727,962"
-    assert row[7:] == [
-        "within 0.50",
-        "CIFAR-10, official binaries",
-        "64,000 of 64,000",
-        "fp32",
-        "after the last iteration, single 32×32 view",
+    assert row[5:] == ["within 0.50", "+0.01 of the means", "1,727,962"]
+    assert found.conditions == "CIFAR-10, official binaries · iterations: 64,000 of 64,000 · fp32"
+    single = next(r for r in found.body() if r[1] == "20" and r[0] == "ResNet")
+    assert (single[4], single[6]) == ("8.80", "+0.05")
+    assert next(found.body())[0] == "Maxout [10]"
+
+
+def test_conditions_stand_in_a_column_only_where_rows_differ_in_them(tmp_path: Path) -> None:
+    write_run(tmp_path, "short", "cifar10-resnet-20", iterations=6400)
+    assert table("table6", tmp_path, "short").columns[-1] == "# params · ours"
+    write_run(tmp_path, "short", "cifar10-resnet-32", iterations=3200)
+    found = table("table6", tmp_path, "short")
+    assert found.columns[-1] == "conditions"
+    assert [row[-1].split(" · ")[1] for row in found.body() if row[-1]] == [
+        "iterations: 6,400 of 64,000",
+        "iterations: 3,200 of 64,000",
     ]
-    single = next(r for r in table.body() if r[1] == "20" and r[0] == "ResNet")
-    assert (single[4], single[5]) == ("8.80", "+0.05")
-    assert next(table.body())[0] == "Maxout [10]"
+
+
+def test_each_number_of_ours_leads_to_its_run(full: Path, imagenet: Path) -> None:
+    found = table("table6", full)
+    places = {run: found.rows[i][j] for (i, j), run in found.links.items()}
+    assert places["cifar10-resnet-110"] == "6.43 best (6.62 ± 0.14, n = 5)"
+    found = table("table2", imagenet)
+    assert {(found.rows[i][0], found.rows[i][j]) for (i, j), run in found.links.items() if run.endswith("34-A")} == {
+        ("34 layers", "25.03")
+    }
 
 
 def test_latex_is_one_table_environment_with_everything_escaped(full: Path) -> None:
-    table = measured.artefact_table(PAPER.artefacts["table6"], evidence(full))
-    assert table is not None
-    text = table.latex()
+    text = table("table6", full).latex()
     assert text.startswith("\\begin{table}\n")
     assert text.endswith("\\end{table}\n")
     assert [text.count(rule) for rule in (r"\toprule", r"\bottomrule")] == [1, 1]
