@@ -188,3 +188,52 @@ def swipe(page: Any, x: float, y: float, up: int) -> None:
     for kind, height in [("touchStart", y), *(("touchMove", y - step) for step in range(10, up + 1, 10))]:
         finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": height}]})
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+HEAD = "[...document.querySelectorAll('#table6 th')].find(e => e.textContent === head)"
+RIGHT = f"head => {HEAD}.getBoundingClientRect().right"
+
+
+@pytest.mark.parametrize("width", [360, 390, 1280, 1600])
+def test_error_and_verdict_are_seen_without_scrolling_sideways(
+    browser: Any, pages: dict[str, Path], width: int
+) -> None:
+    page = opened(browser, pages["index"], width)
+    for head in ("paper", "here", "verdict"):
+        assert page.evaluate(RIGHT, head) <= width
+    page.evaluate("document.querySelector('#table6 .scroll').scrollLeft = 500")
+    assert page.evaluate("document.querySelector('#table6 tbody td').getBoundingClientRect().left") >= 0  # it stays
+    page.context.close()
+
+
+def test_four_nets_are_seen_first_and_what_was_not_run_is_folded(browser: Any, pages: dict[str, Path]) -> None:
+    page = opened(browser, pages["index"], 1280)
+    first = page.locator("#headline table").first
+    assert first.locator("tbody td:first-child").all_text_contents() == [
+        "plain-20",
+        "plain-56",
+        "ResNet-20",
+        "ResNet-56",
+    ]
+    assert first.bounding_box()["y"] + first.bounding_box()["height"] < 900
+    sections = page.evaluate("[...document.querySelectorAll('main > section')].map(section => section.id)")
+    order = [sections.index(name) for name in ("headline", "table6", "claims", "table4", "runs")]
+    assert order == sorted(order)
+    assert not page.locator("#table4 table").is_visible()
+    page.locator("nav").get_by_role("link", name="Table 4").click()
+    page.locator("#table4 table").wait_for()
+    assert page.evaluate("document.documentElement.scrollHeight") < 14_000
+    page.context.close()
+
+
+def test_the_papers_colours_for_the_files_are_those_of_the_charts(
+    browser: Any, pages: dict[str, Path], tmp_path: Path
+) -> None:
+    results = str(pages["index"].parents[1] / "results")
+    options = ["--profile", "demo", "--results", results, "--report", str(tmp_path), "--palette", "paper"]
+    assert main(["render", "fig1", *options]) == 0
+    page = opened(browser, tmp_path / "demo" / "index.html")
+    colours = {trace["line"]["color"] for trace in traces(page, "fig1") if trace["mode"] == "lines"}
+    assert colours == {"#b8b000", "#e8000b"}
+    assert page.get_by_label("the paper’s", exact=True).is_checked()
+    page.context.close()
