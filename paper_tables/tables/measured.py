@@ -63,7 +63,7 @@ def _table(artefact: Artefact, evidence: Evidence) -> Table | None:
         return None
     if artefact.spec.get("detailed"):
         return detailed_table(artefact, evidence)
-    linked = linked_columns(artefact)
+    linked = _linked(artefact)
     columns: list[str] = []
     for i, column in enumerate(artefact.columns):
         columns += [f"{column['title']} · {who}" for who in ("paper", "ours")] if i in linked else [column["title"]]
@@ -72,12 +72,11 @@ def _table(artefact: Artefact, evidence: Evidence) -> Table | None:
     if any(PAPER_ONLY in row for row in rows if not isinstance(row, str)):
         notes.append(f"Rows that say {PAPER_ONLY} are other methods: the paper's value, nothing of ours.")
     ours = frozenset(i for i, title in enumerate(columns) if title.endswith(" · ours"))
-    links = links_of(artefact, evidence)
-    table = Table(artefact.name, artefact.caption, columns, rows, ours, notes, links=links)
+    table = Table(artefact.name, artefact.caption, columns, rows, ours, notes, links=links_of(artefact, evidence))
     return beside(artefact, table, evidence)
 
 
-def linked_columns(artefact: Artefact) -> set[int]:
+def _linked(artefact: Artefact) -> set[int]:
     """The columns with a number that a run of ours stands behind."""
     return {i for _, cells in artefact.rows for i, cell in enumerate(cells) if isinstance(cell, Cell)}
 
@@ -129,7 +128,7 @@ def _detailed_row(cells: list[str | Cell], evidence: Evidence) -> list[str]:
 
 def links_of(artefact: Artefact, evidence: Evidence) -> dict[tuple[int, int], str]:
     """(row, column) of each number of ours -> its run: ours stands in the column after each linked one."""
-    linked = linked_columns(artefact)
+    linked = _linked(artefact)
     return {
         (i, j + 1 + sum(k < j for k in linked)): cell.run
         for i, (_, cells) in enumerate(artefact.rows)
