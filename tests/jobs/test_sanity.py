@@ -91,12 +91,12 @@ def test_labels_that_the_net_has_no_output_for_are_seen(tiny: Make) -> None:
 
 
 def test_initial_weights_of_another_scale_are_seen(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_module(monkeypatch, lambda module: module.net.fc.weight.data.mul_(100))
+    with_module(monkeypatch, lambda module: module.net.get_parameter("fc.weight").data.mul_(100))
     assert "a guess has ln 10 = 2.30; likely cause: initial weights" in wrong(tiny())["loss at iteration 0"]
 
 
 def test_a_layer_that_the_loss_does_not_depend_on_is_seen(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_module(monkeypatch, lambda module: nn.init.zeros_(module.net.bn1.weight))
+    with_module(monkeypatch, lambda module: nn.init.zeros_(module.net.get_parameter("bn1.weight")))
     assert "conv1.weight: zero" in wrong(tiny())["gradients"]
 
 
