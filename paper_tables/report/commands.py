@@ -6,32 +6,43 @@ from paper_tables.paper import Artefact
 from paper_tables.results.evidence import Evidence
 from paper_tables.results.reader import pick
 
-NO_RECIPE = ("data.root=", "data.shards=", "execution.", "eval.")  # they change neither a training nor its folder
+OWN = ("data.root=", "data.shards=", "execution.")  # of a machine: they change no number
 
 
 def make_command(artefact: Artefact, evidence: Evidence) -> str:
+    return f"make {artefact.target} PROFILE={evidence.results.profile.partition('+')[0]}{variables(evidence)}"
+
+
+def variables(evidence: Evidence) -> str:
+    """What follows a target and its PROFILE for the data and the values of the trainings that are there."""
     changed = overrides(evidence)
-    values = f' SET="{changed}"' if changed else ""
-    return f"make {artefact.target} PROFILE={evidence.results.profile.partition('+')[0]}{values}"
+    return (" DATA=$DATA" if needs_data(evidence) else "") + (f' SET="{changed}"' if changed else "")
+
+
+def needs_data(evidence: Evidence) -> bool:
+    """Whether the trainings that are there read their images from a folder that was named."""
+    return any("data.root=" in training.provenance.get("command", "") for training in evidence.results.all_runs)
 
 
 def overrides(evidence: Evidence) -> str:
-    """The recipe values that the command line changed in a profile <profile>+<hash8>: those of its first training."""
+    """The values that the command line changed in a profile <profile>+<hash8>: those of its first training."""
     results = evidence.results
     words = results.all_runs[0].provenance.get("overrides", []) if results.all_runs else []
-    kept = [word for word in words if not word.startswith(NO_RECIPE)]
+    kept = [word for word in words if not word.startswith(OWN)]
     return " ".join(kept) if "+" in results.profile else ""
 
 
 def missing_commands(artefact: Artefact, evidence: Evidence) -> list[str]:
     """What to type for each number of a trainable artefact that is not there yet."""
-    option = f"--profile {evidence.results.profile.partition('+')[0]} {overrides(evidence)}".rstrip()
+    data = "data.root=$DATA" if needs_data(evidence) else ""
+    words = ("--profile", evidence.results.profile.partition("+")[0], data, overrides(evidence))
+    option = " ".join(word for word in words if word)
     commands = []
     for run in (run for run in artefact.runs() if run not in evidence.results.refused):
         if run not in evidence.results.runs:
             commands.append(f"python -m reproduce train {run} {option}")
         if not measured(artefact, run, evidence):
-            commands += [f"python -m reproduce {words} {option}" for words in measuring(artefact, run)]
+            commands += [f"python -m reproduce {command} {option}" for command in measuring(artefact, run)]
     if "ensemble" in artefact.spec and not ensembles(artefact, evidence):
         members, protocol = " ".join(artefact.spec["ensemble"]), artefact.spec["eval"]
         commands.append(f"python -m reproduce ensemble {members} --protocol {protocol} {option}")

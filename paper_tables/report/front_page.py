@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.reader import Results, RunResult
+from paper_tables.results.published import publishers
+from paper_tables.results.reader import RunResult
 from paper_tables.tables.measured import verdict_text
 from paper_tables.tables.readings import reading_table
 from paper_tables.tables.table import NOT_RUN, Table
 from paper_tables.verdicts.cells import Conditions, Judgement, conditions_for, judge, ours_text
-from paper_tables.verdicts.claims import BAD, GOOD, OPEN, Verdict, judge_claims, rule_words
+from paper_tables.verdicts.claims import BAD, GOOD, OPEN, Verdict, judge_claims, on_published_weights, rule_words
 from paper_tables.verdicts.tested import FP32
 
 MARKERS = "<!-- headline:begin -->", "<!-- headline:end -->"
@@ -63,33 +64,43 @@ def front_page(evidence: Evidence) -> list[Part]:
         readings = reading_table(figure, evidence) if entry.get("readings") else None
         judged = [judge(cells[run], evidence) for run in entry["first"]["runs"]]
         first = first_table(entry["first"]["title"], judged, columns[:3], evidence)
-        parts.append(Part(title, summary, figure, readings, first, change_words(judged)))
+        parts.append(Part(title, summary, figure, readings, first, change_words(judged, evidence)))
     return parts
 
 
 def first_table(title: str, judged: list[Judgement], columns: list[str], evidence: Evidence) -> Table:
-    """Some nets, the paper's error and ours; under them the nets of published weights."""
-    rows: list[list[str] | str] = [[j.cell.label, j.cell.printed, ours_text(j, evidence)] for j in judged]
-    links = {(i, 2): j.cell.run for i, j in enumerate(judged) if j.measured}
-    return Table("first", title, columns, [*rows, *published_rows(evidence.results)], frozenset({2}), links=links)
+    """Some nets: the paper's error, that of each publisher's weights, and ours."""
+    there = {who: nets for who, nets in on_publishers(judged, evidence).items() if any(j.measured for j in nets)}
+    heads = [*columns[:2], *(f"{who}'s weights" for who in there), columns[2]]
+    rows: list[list[str] | str] = []
+    for i, j in enumerate(judged):
+        published = [f"{m.mean:.2f}" if (m := nets[i].measured) else "" for nets in there.values()]
+        rows.append([j.cell.label, j.cell.printed, *published, ours_text(j, evidence)])
+    ours = len(heads) - 1
+    links = {(i, ours): j.cell.run for i, j in enumerate(judged) if j.measured}
+    return Table("first", title, heads, rows, frozenset({ours}), links=links)
 
 
-def published_rows(results: Results) -> list[list[str]]:
-    """Rows of published weights for the first table: net, the paper's error, the error measured here. None so far."""
-    return []
+def on_publishers(judged: list[Judgement], evidence: Evidence) -> dict[str, list[Judgement]]:
+    """The same cells with each publisher's nets in the place of ours."""
+    return {who: [judge(j.cell, found) for j in judged] for who, found in publishers(evidence).items()}
 
 
-def change_words(judged: list[Judgement]) -> str:
-    """What the deeper net of each pair gains or loses, in the paper and here (points)."""
-    pairs = list(zip(judged[::2], judged[1::2], strict=True))
-    words = [", ".join(_step(a.cell.label, b.cell.label, b.cell.paper - a.cell.paper) for a, b in pairs) + " (paper)"]
-    here = [(a, b, b.measured.mean - a.measured.mean) for a, b in pairs if a.measured and b.measured]
-    words += [", ".join(_step(a.cell.label, b.cell.label, gap) for a, b, gap in here) + " (here)"] if here else []
-    return f"Error from the shallower to the deeper net, in points: {'; '.join(words)}."
+def change_words(judged: list[Judgement], evidence: Evidence) -> str:
+    """What the deeper net of each pair gains or loses (points): in the paper, with published weights, and here."""
+    steps = [", ".join(_step(a, b, b.cell.paper - a.cell.paper) for a, b in _pairs(judged)) + " (paper)"]
+    for who, nets in [*on_publishers(judged, evidence).items(), ("here", judged)]:
+        words = [_step(a, b, b.measured.mean - a.measured.mean) for a, b in _pairs(nets) if a.measured and b.measured]
+        steps += [f"{', '.join(words)} ({who})"] if words else []
+    return f"Error from the shallower to the deeper net, in points: {'; '.join(steps)}."
 
 
-def _step(shallow: str, deep: str, gap: float) -> str:
-    return f"{shallow} to {deep.rpartition('-')[2]} {gap:+.2f}"
+def _pairs(judged: list[Judgement]) -> list[tuple[Judgement, Judgement]]:
+    return list(zip(judged[::2], judged[1::2], strict=True))
+
+
+def _step(shallow: Judgement, deep: Judgement, gap: float) -> str:
+    return f"{shallow.cell.label} to {deep.cell.label.rpartition('-')[2]} {gap:+.2f}"
 
 
 def joined(titles: list[str]) -> str:
@@ -157,14 +168,22 @@ def claim_groups(verdicts: list[Verdict], paper: Paper) -> list[tuple[str, list[
     return [(title, [v for v in verdicts if str(v.claim["section"]).startswith(section)]) for section, title in groups]
 
 
-def claims_table(verdicts: list[Verdict], conditions: str, paper: Paper) -> Table:
+def claims_table(verdicts: list[Verdict], conditions: str, evidence: Evidence) -> Table:
     """The claims as a table; `conditions`: what the measured ones rest on."""
-    columns = ["claim", "verdict", "numbers", "margin", "section"]
-    rows: list[list[str] | str] = []
-    for title, those in claim_groups(verdicts, paper):
-        rows += [title, *([str(v.claim["text"]), v.word, v.numbers, v.margin, str(v.claim["section"])] for v in those)]
-    caption = f"{paper.claims_title}: sentences that can be checked"
-    return Table("claims", caption, columns, rows, frozenset({1}), [rule_words(paper)], conditions=conditions)
+    columns = ["claim", "verdict", "numbers", "margin", "section", "with published weights"]
+    columns, rows = columns if publishers(evidence) else columns[:-1], list[list[str] | str]()
+    for title, those in claim_groups(verdicts, evidence.paper):
+        cells = ([str(v.claim["text"]), v.word, v.numbers, v.margin, str(v.claim["section"])] for v in those)
+        more = ([published_words(v, evidence)] if publishers(evidence) else [] for v in those)
+        rows += [title, *([*row, *last] for row, last in zip(cells, more, strict=True))]
+    caption = f"{evidence.paper.claims_title}: sentences that can be checked"
+    return Table("claims", caption, columns, rows, frozenset({1}), [rule_words(evidence.paper)], conditions=conditions)
+
+
+def published_words(verdict: Verdict, evidence: Evidence) -> str:
+    """The claim on each publisher's nets: word and numbers."""
+    found = on_published_weights(verdict.claim, evidence)
+    return "; ".join(f"{publisher}: {v.word} ({v.numbers})" for publisher, v in found.items())
 
 
 def tone(word: str) -> str:

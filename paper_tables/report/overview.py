@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections import Counter
 
 from paper_tables.paper import Artefact
-from paper_tables.report.commands import overrides, state_of
-from paper_tables.report.front_page import caveat, conditions_of_all
+from paper_tables.report.commands import state_of, variables
+from paper_tables.report.front_page import caveat, conditions_of_all, counts_line, front_page
 from paper_tables.results.evidence import Evidence
+from paper_tables.results.published import data_words, publishers
 from paper_tables.tables.table import Table
 from paper_tables.verdicts.cells import Conditions, Judgement, conditions_of, judge, ours_text
-from paper_tables.verdicts.claims import judge_claims
+from paper_tables.verdicts.claims import judge_claims, on_published_weights
 from paper_tables.verdicts.tested import how_tested_in
 
-OUTCOMES = {"holds": "hold", "fails": "fail", "undecided": "are undecided", "not run": "were not run"}
 STATES = {"no training": "computed, no training"}
 
 
@@ -25,6 +24,7 @@ def overview(evidence: Evidence) -> str:
     rows: list[list[str] | str] = [_row(artefact, evidence) for artefact in evidence.paper.artefacts.values()]
     report = f"[The report](report/{evidence.results.profile}/REPORT.md) has every number, curve and claim."
     parts = [
+        *_published(evidence),
         _wrapped(f"{_measured_so_far(evidence)} {_claims(evidence)} {report}"),
         *(_picture(artefact, evidence) for artefact in evidence.paper.artefacts.values() if "picture" in artefact.spec),
         Table("overview", "", columns, rows).markdown().strip(),
@@ -85,7 +85,7 @@ def _example(judged: list[Judgement], evidence: Evidence) -> str:
     for found in reversed(judged):
         if found.measured is not None:
             cell, metric = found.cell, evidence.paper.metrics[found.cell.metric]
-            read = f" ± {cell.pm:g}" if cell.pm else ""
+            read = f", read off to {cell.pm:g}" if cell.pm else ""
             return f"{cell.label}, {metric.label}: {ours_text(found, evidence)} (paper: {cell.printed}{read})"
     return ""
 
@@ -100,17 +100,25 @@ def _brief(conditions: Conditions) -> str:
 
 def _options(evidence: Evidence) -> str:
     """What to add to a command for the conditions of this profile; nothing for the paper's."""
-    profile, changed = evidence.results.profile.partition("+")[0], overrides(evidence)
-    commands = [seed.provenance.get("command", "") for seed in evidence.results.all_runs]
-    words = [f"PROFILE={profile}"] if profile != "paper" else []
-    words += ["DATA=/path/to/images"] if any("data.root=" in command for command in commands) else []
-    words += [f'SET="{changed}"'] if changed else []
-    return f"The same conditions: `make TARGET {' '.join(words)}`." if words else ""
+    profile = evidence.results.profile.partition("+")[0]
+    words = (f" PROFILE={profile}" if profile != "paper" else "") + variables(evidence)
+    return f"The same conditions: `make TARGET{words}`." if words else ""
 
 
 def _claims(evidence: Evidence) -> str:
     verdicts = judge_claims(evidence)
-    counts = Counter(verdict.outcome for verdict in verdicts)
-    listed = ", ".join(f"{counts[outcome]} {words}" for outcome, words in OUTCOMES.items() if counts[outcome])
-    note = " (some on a single run)" if any("one run" in verdict.word for verdict in verdicts) else ""
-    return f"Of the paper's {len(verdicts)} claims about classification that can be checked, {listed}{note}."
+    return f"The paper's {len(verdicts)} claims about classification that can be checked: {counts_line(verdicts)}."
+
+
+def _published(evidence: Evidence) -> list[str]:
+    """What others' weights show at the paper's length, tested here: the nets of the front page, and the claims."""
+    if not publishers(evidence):
+        return []
+    first = front_page(evidence)[0]
+    verdicts = [v for claim in evidence.paper.claims for v in on_published_weights(claim, evidence).values()]
+    text = (
+        "**At the paper's length**, weights that others published, tested here by the paper's protocol on each test "
+        f"image once ({data_words(evidence)}). The paper's claims, judged on one publisher's nets at a time: "
+        f"{counts_line(verdicts)}."
+    )
+    return [f"{_wrapped(text)}\n\n{first.first.markdown()}\n{_wrapped(first.change)}", "**Trained here.**"]

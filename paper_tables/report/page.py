@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from paper_tables.report.commands import make_command, missing_commands, state_o
 from paper_tables.report.front_page import claim_groups, claims_table, lead, tone
 from paper_tables.report.run_pages import run_page
 from paper_tables.results.evidence import Evidence
+from paper_tables.results.published import publishers
 from paper_tables.results.reader import RunResult
 from paper_tables.tables.every_run import runs_table, seeds_csv
 from paper_tables.tables.measured import artefact_table
 from paper_tables.tables.runs import provenance_of
 from paper_tables.tables.table import NOT_RUN, Table
 from paper_tables.verdicts.cells import Conditions, conditions_for, conditions_of
-from paper_tables.verdicts.claims import Verdict, judge_claims, rule_words, runs_of
+from paper_tables.verdicts.claims import Verdict, judge_claims, on_published_weights, rule_words, runs_of
 from paper_tables.verdicts.tested import how_tested_in
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -40,6 +41,7 @@ class Section:
     artefact: Artefact
     table: Table | None
     drawing: Drawing | None
+    published: list[tuple[str, str, Drawing]]  # the figure with others' weights: whose, its file without suffix
     formats: list[str]  # of the figure's files
     command: str
     missing: list[str]  # commands that would fill what is not run
@@ -105,6 +107,7 @@ def _section(artefact: Artefact, evidence: Evidence, folder: Path, again: bool) 
         table=table,
         notes=[note for note in table.notes if note not in protocol] if table else [],
         drawing=draw(artefact, evidence, stem, formats) if "figure" in artefact.spec else None,
+        published=_with_weights(artefact, evidence, stem),
         formats=[suffix for suffix in METADATA if stem.with_suffix(f".{suffix}").exists()],
         command=make_command(artefact, evidence),
         missing=missing_commands(artefact, evidence),
@@ -115,6 +118,18 @@ def _section(artefact: Artefact, evidence: Evidence, folder: Path, again: bool) 
         plot=plot_of(artefact, evidence),
         runs=[run for run in artefact.named_runs() if run in evidence.results.runs],
     )
+
+
+def _with_weights(artefact: Artefact, evidence: Evidence, stem: Path) -> list[tuple[str, str, Drawing]]:
+    """The figure once more for each publisher most of whose nets it shows, where the paper's file asks for it."""
+    if not artefact.spec.get("with_published_weights"):
+        return []
+    found = []
+    for publisher, nets in publishers(evidence).items():
+        if 2 * sum(bool(nets.trainings(run)) for run in artefact.named_runs()) > len(artefact.named_runs()):
+            path = stem.with_name(f"{stem.name}-{publisher}")
+            found.append((publisher, path.name, draw(artefact, nets, path)))
+    return found
 
 
 def why_not(artefact: Artefact) -> str:
@@ -138,13 +153,17 @@ def pasted(table: Table) -> dict[str, str]:
 def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) -> dict[str, Any]:
     seen = front_page.conditions_of_all(evidence)
     groups = [(word, [v for v in verdicts if v.word == word]) for word in front_page.WORDS]
+
+    def judged(verdict: Verdict) -> bool:
+        return verdict.word != NOT_RUN or bool(on_published_weights(verdict.claim, evidence))
+
     return {
         "profile": evidence.results.profile,
         "profile_words": evidence.paper.profile_words(evidence.results.profile),
         "seen": front_page.seen_text(seen),
         "caveat": front_page.caveat(seen, evidence.results.profile),
         "groups": [(word, members) for word, members in groups if members],
-        "claims": claims_table(verdicts, front_page.seen_text(seen), evidence.paper),
+        "claims": claims_table(verdicts, front_page.seen_text(seen), evidence),
         "rule": rule_words(evidence.paper),
         "paper": evidence.paper,
         "front": front_page.front_page(evidence),
@@ -159,8 +178,9 @@ def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) 
         "root": "",
         "lead": lead([section.state for section in sections], verdicts, evidence.paper),
         "drawings": {s.artefact.name: s.drawing for s in sections if s.drawing},
-        "judged_claims": claim_groups([v for v in verdicts if v.word != NOT_RUN], evidence.paper),
-        "open_claims": claim_groups([v for v in verdicts if v.word == NOT_RUN], evidence.paper),
+        "judged_claims": claim_groups([v for v in verdicts if judged(v)], evidence.paper),
+        "open_claims": claim_groups([v for v in verdicts if not judged(v)], evidence.paper),
+        "published_claims": partial(on_published_weights, evidence=evidence) if publishers(evidence) else None,
         "evidence": lambda verdict: [(run, run in evidence.results.runs) for run in runs_of(verdict.claim)],
         "runs": runs_table("runs", "Every training of the paper", list(evidence.paper.runs), evidence),
         "others": runs_table("other-runs", "Runs that the paper does not name", evidence.other_runs, evidence),

@@ -39,6 +39,13 @@ def _as_training(name: str, single: dict[str, Any], results: Results, paper: Pap
     return RunResult(single["run"], 0, result, responses=results.published_responses.get(name))
 
 
+def data_words(evidence: Evidence) -> str:
+    """The images that published nets were tested on."""
+    trainings = [training for found in publishers(evidence).values() for training in found.results.all_runs]
+    given = dict.fromkeys(" ".join(str(t.provenance["data"]["description"]).split()) for t in trainings)
+    return "; ".join(given)
+
+
 def recipe_words(publisher: str, evidence: Evidence) -> str:
     """How a publisher trained, how its own numbers were chosen, and what ours were measured on."""
     trainings = evidence.results.all_runs

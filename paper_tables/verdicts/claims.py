@@ -67,13 +67,12 @@ def judge_claim(claim: dict[str, Any], evidence: Evidence) -> Verdict:
     return judge_numbers(claim, there, gaps_of(claim, there, pairs), conditions, evidence)
 
 
-def on_published_weights(claim: dict[str, Any], evidence: Evidence) -> str:
-    """The same claim judged on each publisher's nets that can decide it, in words; empty where none can."""
+def on_published_weights(claim: dict[str, Any], evidence: Evidence) -> dict[str, Verdict]:
+    """Publisher -> the same claim judged on its nets; only of those whose nets can decide it."""
     if claim.get("counted"):
-        return ""
+        return {}
     verdicts = {publisher: judge_claim(claim, found) for publisher, found in publishers(evidence).items()}
-    judged = {publisher: verdict for publisher, verdict in verdicts.items() if verdict.outcome != "not run"}
-    return "; ".join(f"{publisher}: {verdict.word} ({verdict.numbers})" for publisher, verdict in judged.items())
+    return {publisher: verdict for publisher, verdict in verdicts.items() if verdict.outcome != "not run"}
 
 
 def without(claim: dict[str, Any], missing: list[str], evidence: Evidence) -> Verdict:

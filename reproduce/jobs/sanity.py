@@ -114,9 +114,10 @@ def check_images(subject: Subject, classes: int, path: Path) -> Check:
 
 
 def check_first_loss(loss: float, classes: int, blocks: int) -> Check:
-    """Near ln K, the loss of a guess. `blocks`: with a shortcut; each adds its output to what the scores spread by."""
-    found = f"{loss:.2f}, a guess has ln {classes} = {math.log(classes):.2f}"
-    ok = abs(loss - math.log(classes)) <= 1 + math.sqrt(blocks)
+    """Near ln K, the loss of a guess. `blocks`: those with a shortcut; what they add up to spreads the scores."""
+    guess, margin = math.log(classes), 1 + math.sqrt(blocks)
+    found = f"{loss:.2f}; that of a guess is ln {classes} = {guess:.2f}, give or take {margin:.1f}"
+    ok = abs(loss - guess) <= margin
     return Check("loss at iteration 0", ok, found, "initial weights of another scale (model.init), or an overflow")
 
 
@@ -134,7 +135,9 @@ def _state_of(gradient: Tensor | None) -> str:
     """What is wrong with a gradient; empty where nothing is."""
     if gradient is None:
         return "no gradient"
-    return "" if gradient.isfinite().all() and gradient.any() else "zero" if gradient.isfinite().all() else "not finite"
+    if not gradient.isfinite().all():
+        return "not finite"
+    return "" if gradient.any() else "zero"
 
 
 def check_learning(subject: Subject) -> Iterator[Check]:
