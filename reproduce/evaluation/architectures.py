@@ -58,13 +58,12 @@ def layer(module: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
 
 def shortcut(block: nn.Module, seen: dict[nn.Module, tuple[int, int, int]]) -> dict[str, Any] | None:
     """kind (identity, zero-padding, projection) and whether the dimensions increase; None in a plain net."""
-    module = block.get_submodule("shortcut") if block.shortcut is not None else None
-    if module is None:
+    if block.shortcut is None:
         return None
-    names = {nn.Identity: "identity", layers.ZeroPadding: "zero-padding", nn.Sequential: "projection"}
-    convolutions = [m for name, m in block.named_children() if isinstance(m, nn.Conv2d)]
+    names: dict[type, str] = {nn.Identity: "identity", layers.ZeroPadding: "zero-padding", nn.Sequential: "projection"}
+    convolutions = [m for m in block.children() if isinstance(m, nn.Conv2d)]
     channels_in, channels_out = seen[convolutions[0]][0], seen[convolutions[-1]][1]
-    return {"kind": names[type(module)], "increase": channels_in != channels_out}
+    return {"kind": names[type(block.shortcut)], "increase": channels_in != channels_out}
 
 
 def stage(name: str, blocks: nn.Module, seen: dict[nn.Module, tuple[int, int, int]]) -> list[dict[str, Any]]:

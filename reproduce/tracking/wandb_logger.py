@@ -111,10 +111,9 @@ def start(training: Training, folder: Path, mode: str) -> Logger:
     return wandb_logger
 
 
-def point(wandb_logger: Logger | None, row: dict[str, float]) -> None:
+def point(wandb_logger: Logger, row: dict[str, float]) -> None:
     """One point of the curve, on our own `iteration` axis."""
-    if wandb_logger is not None:
-        wandb_logger.log_metrics({METRICS.get(key, key): value for key, value in row.items()})
+    wandb_logger.log_metrics({METRICS.get(key, key): value for key, value in row.items()})
 
 
 def finish(wandb_logger: Logger | None, summary: dict[str, Any] | None = None) -> None:

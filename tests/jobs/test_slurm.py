@@ -112,7 +112,7 @@ def test_eight_gpus_on_four_nodes(capsys: pytest.CaptureFixture[str]) -> None:
         f"{sys.executable} -m reproduce train imagenet-resnet-34-B --profile paper --seed 0 data.root=/images"
         " execution.jobs=1 execution.devices=8 execution.nodes=4 execution.threads=10 execution.workers=9"
     )
-    assert job.submission().function.words == words.split()
+    assert job.submission().function.command == words.split()
     assert resolve("imagenet-resnet-34-B", "paper", words.split()[9:]).recipe() == run.recipe()
     told = capsys.readouterr().out
     assert "job 123: imagenet-resnet-34-B seed 0: 4 x 8 tasks, 8 GPUs a node, 10 CPUs a task, 48 h, gpu" in told
@@ -132,7 +132,7 @@ def test_what_is_done_trained_or_queued_is_not_submitted(tiny: Make, capsys: pyt
     Path("queue").write_text("77\n78\n")
     with lock(Path("runs") / trained.folder):
         jobs = submit([done, trained, queued, ended], Resources())
-    assert [job.submission().function.words[8] for job in jobs] == ["3"]  # the seed
+    assert [job.submission().function.command[8] for job in jobs] == ["3"]  # the seed
     told = capsys.readouterr().err
     assert "seed 0: done already" in told
     assert f"seed 1: runs/{trained.folder}: is being trained by pid {os.getpid()}" in told
