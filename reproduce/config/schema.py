@@ -38,6 +38,8 @@ class ResNet(Part):
     bn_group: Annotated[
         Literal["device"] | Positive, Field(description="images normalised together; device: all that it holds")
     ] = "device"
+    bn_momentum: Annotated[float, Field(gt=0, le=1, description="weight of the newest in BN's averages")] = 0.1
+    bn_epsilon: Annotated[float, Field(gt=0, le=1, description="added to BN's variance")] = 1e-5
     init: Annotated[Literal["fan_in", "fan_out"], Field(description="He initialisation by")] = "fan_in"
 
 

@@ -20,6 +20,11 @@ class Options:
     subsample: str
     stride: str
     bn_group: int | None
+    bn_momentum: float
+    bn_epsilon: float
+
+    def batch_norm(self, channels: int) -> "BatchNorm":
+        return BatchNorm(channels, self.bn_group, self.bn_momentum, self.bn_epsilon)
 
 
 class Conv2d(nn.Conv2d):
@@ -40,8 +45,8 @@ class BatchNorm(nn.BatchNorm2d):
     operation per layer, a tenth of those of a small net's step (tests/training/test_device_work.py).
     """
 
-    def __init__(self, channels: int, group: int | None = None) -> None:
-        super().__init__(channels)
+    def __init__(self, channels: int, group: int | None = None, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__(channels, eps, momentum)
         self.group, self.micro_batch = group, (0, 1)
 
     def forward(self, x: Tensor) -> Tensor:

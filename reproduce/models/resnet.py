@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from reproduce.models.layers import BatchNorm, Conv2d, Options, ZeroPadding, initialise, relu_
+from reproduce.models.layers import Conv2d, Options, ZeroPadding, initialise, relu_
 from reproduce.utils.errors import UserError
 
 IMAGENET = {  # Table 1: depth -> block, blocks in conv2_x ... conv5_x
@@ -25,7 +25,7 @@ def make_shortcut(c_in: int, c_out: int, stride: int, options: Options) -> nn.Mo
     if options.shortcut == "none":
         return None
     if options.shortcut == "C" or options.shortcut == "B" and increase:
-        conv, bn = Conv2d(c_in, c_out, 1, stride), BatchNorm(c_out, options.bn_group)
+        conv, bn = Conv2d(c_in, c_out, 1, stride), options.batch_norm(c_out)
         return nn.Sequential(OrderedDict(conv=conv, bn=bn))
     return ZeroPadding(c_in, c_out, stride, options) if increase else nn.Identity()
 
@@ -37,8 +37,8 @@ class Basic(nn.Module):
 
     def __init__(self, c_in: int, width: int, stride: int, options: Options) -> None:
         super().__init__()
-        self.conv1, self.bn1 = Conv2d(c_in, width, 3, stride), BatchNorm(width, options.bn_group)
-        self.conv2, self.bn2 = Conv2d(width, width, 3), BatchNorm(width, options.bn_group)
+        self.conv1, self.bn1 = Conv2d(c_in, width, 3, stride), options.batch_norm(width)
+        self.conv2, self.bn2 = Conv2d(width, width, 3), options.batch_norm(width)
         self.shortcut = make_shortcut(c_in, width, stride, options)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,9 +57,9 @@ class Bottleneck(nn.Module):
         super().__init__()
         c_out = width * self.expansion
         first, second = (stride, 1) if options.stride == "first-1x1" else (1, stride)
-        self.conv1, self.bn1 = Conv2d(c_in, width, 1, first), BatchNorm(width, options.bn_group)
-        self.conv2, self.bn2 = Conv2d(width, width, 3, second), BatchNorm(width, options.bn_group)
-        self.conv3, self.bn3 = Conv2d(width, c_out, 1), BatchNorm(c_out, options.bn_group)
+        self.conv1, self.bn1 = Conv2d(c_in, width, 1, first), options.batch_norm(width)
+        self.conv2, self.bn2 = Conv2d(width, width, 3, second), options.batch_norm(width)
+        self.conv3, self.bn3 = Conv2d(width, c_out, 1), options.batch_norm(c_out)
         self.shortcut = make_shortcut(c_in, c_out, stride, options)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def make_layers(name: str, depth: int, block: str, classes: int, options: Option
     """The layers of a net in order, named as in Table 1."""
     kind, blocks = family(name, depth, block)
     make, (width, kernel, stride) = BLOCKS[kind], CONV1[name]
-    conv, bn = Conv2d(3, width, kernel, stride), BatchNorm(width, options.bn_group)
+    conv, bn = Conv2d(3, width, kernel, stride), options.batch_norm(width)
     layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=conv, bn1=bn, relu=nn.ReLU(inplace=True))
     if name == "imagenet-resnet":
         layers["max_pool"] = nn.MaxPool2d(3, stride=2, padding=1)
@@ -116,6 +116,8 @@ def build(
     zero_padding: str = "end",
     stride: str = "first-1x1",
     bn_group: int | None = None,
+    bn_momentum: float = 0.1,
+    bn_epsilon: float = 1e-5,
     classes: int = 10,
     block: str = "auto",
     init: str = "fan_in",
@@ -126,9 +128,10 @@ def build(
 
     name: cifar-resnet (Sec. 4.2) or imagenet-resnet (Table 1). shortcut: none (plain net), A, B or C.
     zero_padding (end, both) and subsample (stride, average: 2x2 mean): option A. stride (first-1x1, 3x3): bottlenecks.
-    bn_group: images normalised together in training; None: all that the device holds. init: fan_in or fan_out.
+    bn_group: images normalised together in training; None: all that the device holds. bn_momentum: weight of the newest
+    statistics in the moving averages; bn_epsilon: added to the variance. init: fan_in or fan_out.
     """
-    options = Options(shortcut, zero_padding, subsample, stride, bn_group)
+    options = Options(shortcut, zero_padding, subsample, stride, bn_group, bn_momentum, bn_epsilon)
     with torch.random.fork_rng(devices=[]):  # torch's own initial weights, replaced below, would move the global stream
         net = nn.Sequential(make_layers(name, depth, block, classes, options))
     initialise(net, seed, init)

@@ -57,6 +57,7 @@ def images(batch: int, size: int = 32, channels: int = 3) -> Tensor:
 
 def options(**choices: object) -> layers.Options:
     values = {"shortcut": "A", "zero_padding": "end", "subsample": "stride", "stride": "first-1x1", "bn_group": None}
+    values |= {"bn_momentum": 0.1, "bn_epsilon": 1e-5}
     return layers.Options(**(values | choices))  # type: ignore[arg-type]
 
 
@@ -287,6 +288,12 @@ def test_a_single_group_gives_torchs_bits() -> None:
     assert torch.equal(grouped(x), torchs(x))
     ours, theirs = grouped.state_dict(), torchs.state_dict()
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == ["num_batches_tracked"]
+
+
+def test_bn_momentum_and_epsilon_reach_every_layer() -> None:
+    net = cifar(shortcut="B", bn_momentum=0.3, bn_epsilon=1e-3)
+    layers = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {(layer.momentum, layer.eps) for layer in layers} == {(0.3, 1e-3)}
 
 
 def test_bn_group_is_for_training_only() -> None:
