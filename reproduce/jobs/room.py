@@ -63,7 +63,7 @@ def memory(runs: Sequence[Run]) -> Finding:
         text += f"; {own}, for CUDA's context and workspaces, are assumed, not measured"
     saving = "SET=execution.activation_checkpointing=true (the same numbers, more time), "
     saving = "" if e.activation_checkpointing or t.compile else saving
-    cure = f"{saving}more GPUS, fewer JOBS, or SET=train.batch_size=... (then another recipe)"
+    cure = f"{saving}MICRO_BATCH=..., more GPUS, fewer JOBS, or SET=train.batch_size=... (then another recipe)"
     return _compared(needed, there, text, cure)
 
 

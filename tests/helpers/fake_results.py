@@ -124,3 +124,22 @@ def sample(n: int, mean: float, std: float) -> list[float]:
     """n values with exactly this mean and sample standard deviation."""
     raw = [k - (n - 1) / 2 for k in range(n)]
     return [mean + value * std / statistics.stdev(raw) for value in raw]
+
+
+def write_published(
+    root: Path, publisher: str, run: str, test: float, train: float = 0.1, source: str = "folder", layers: int = 0
+) -> Path:
+    """A published CIFAR-10 net as `python -m reproduce published` leaves it; claimed is what is measured."""
+    name = f"{publisher}-{run.removeprefix('cifar10-')}"
+    data = provenance(run, "paper" if source == "official" else "folder", 64000)["data"]
+    value: dict[str, Any] = {"name": name, "run": run, "publisher": publisher, "home": f"example.org/{publisher}"}
+    value |= {"recipe": "trained elsewhere", "claim": "the lowest of all epochs", "claimed": test, "protocol": "single"}
+    value |= {"n": 10000, "top1_error": test, "train_error": train, "sides": [32], "precision": "fp32"}
+    value |= {"bn_statistics": "moving", "deviations": {}, "data": data, "weights_sha256": "cd" * 32}
+    folder = root / "published" / source / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "eval-single.json").write_text(json.dumps(value))
+    if layers:
+        rows = "".join(f"{layer},{2 - layer / layers}\n" for layer in range(1, layers + 1))
+        (folder / "responses.csv").write_text("layer,std\n" + rows)
+    return folder

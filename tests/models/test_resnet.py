@@ -56,7 +56,13 @@ def images(batch: int, size: int = 32, channels: int = 3) -> Tensor:
 
 
 def options(**choices: object) -> layers.Options:
-    values = {"shortcut": "A", "zero_padding": "end", "subsample": "stride", "stride": "first-1x1", "bn_group": None}
+    values: dict[str, object] = {
+        "shortcut": "A",
+        "zero_padding": "end",
+        "subsample": "stride",
+        "stride": "first-1x1",
+        "bn_group": None,
+    }
     values |= {"bn_momentum": 0.1, "bn_epsilon": 1e-5}
     return layers.Options(**(values | choices))  # type: ignore[arg-type]
 

@@ -1,0 +1,107 @@
+"""CIFAR-10 nets that others published: columns, marks and verdicts of their own, never among our trainings."""
+
+from pathlib import Path
+
+import pytest
+
+from paper_tables.__main__ import main
+from paper_tables.report.front_page import claims_table, front_page
+from paper_tables.report.overview import overview
+from paper_tables.results.published import publishers
+from paper_tables.verdicts.cells import judgements
+from paper_tables.verdicts.claims import judge_claims
+from tests.helpers.evidence import P20, P56, PAPER, R20, R56, evidence, table
+from tests.helpers.fake_results import write_published, write_run
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Plain nets and ResNets of one publisher, two ResNets of another, and nothing of ours."""
+    root = tmp_path / "results"
+    for run, test, train, layers in (
+        (P20, 9.7, 1.3, 19),
+        (P56, 13.1, 6.0, 55),
+        (R20, 8.0, 0.6, 19),
+        (R56, 7.5, 0.1, 55),
+    ):
+        write_published(root, "one", run, test, train, layers=layers)
+    write_published(root, "two", R20, 8.3, 0.5)
+    write_published(root, "two", R56, 6.6, 0.2)
+    return root
+
+
+def test_each_publishers_nets_are_evidence_of_their_own(results: Path) -> None:
+    found = publishers(evidence(results))
+    assert list(found) == ["one", "two"]  # who has more nets first
+    assert list(found["one"].results.runs) == [P20, P56, R20, R56]
+    assert found["two"].trainings(R56)[0].value("train_error") == 0.2
+    assert evidence(results).results.runs == {}
+
+
+def test_a_net_measured_on_the_official_images_is_shown_from_there(results: Path) -> None:
+    write_published(results, "two", R20, 8.27, source="official")
+    assert publishers(evidence(results))["two"].trainings(R20)[0].value("test_error") == 8.27
+
+
+def test_tables_have_columns_of_theirs(results: Path) -> None:
+    found = table("table6", results)
+    theirs = ["test error · one", "training error · one", "test error · two", "training error · two"]
+    assert found.columns[-4:] == theirs
+    rows = {(row[0], row[1]): row for row in found.body()}
+    assert rows["ResNet", "56"][-4:] == ["7.50 (claimed 7.50)", "0.10", "6.60 (claimed 6.60)", "0.20"]
+    assert rows["plain", "56"][-4:] == ["13.10 (claimed 13.10)", "6.00", "", ""]
+    assert rows["ResNet", "56"][4] == "not run"
+    assert "Claimed: the lowest of all epochs" in found.notes[-1]
+    assert "n = 1" in found.notes[-1]
+    figure = table("fig1", results)
+    assert figure.columns[-2:] == ["training error · one", "test error · one"]  # the other publisher has no plain nets
+
+
+def test_responses_have_rows_of_theirs(results: Path) -> None:
+    found = [row for row in table("fig7", results).body() if row[1] == "one"]
+    assert [row[0] for row in found] == ["plain-20", "plain-56", "ResNet-20", "ResNet-56"]
+    assert float(found[0][2]) == pytest.approx(2 - 1 / 19, abs=0.005)
+
+
+def test_claims_are_judged_on_each_publishers_nets(results: Path) -> None:
+    found = evidence(results)
+    verdicts = judge_claims(found)
+    rows = {row[0]: row for row in claims_table(verdicts, "", found).body()}
+    degradation = rows["Degradation: plain-56 has a higher test error than plain-20."]
+    assert degradation[1] == "not run"
+    assert degradation[-1].startswith("one: holds in one run each (plain-20 9.70 % (n = 1), plain-56 13.10 % (n = 1)")
+    depth = next(row for text, row in rows.items() if text.startswith("ResNets gain from depth: ResNet-56"))
+    assert "two: holds in one run each" in depth[-1]
+    write_published(results, "two", R56, 8.9)
+    again = {row[0]: row for row in claims_table(verdicts, "", evidence(results)).body()}
+    assert "two: does not hold in one run each" in again[depth[0]][-1]
+
+
+def test_they_are_never_ours(results: Path) -> None:
+    found = evidence(results)
+    assert {judgement.verdict for judgement in judgements(PAPER.artefacts.values(), found)} == {"not run"}
+    assert {verdict.outcome for verdict in judge_claims(found)} == {"not run"}
+
+
+def test_the_front_page_leads_with_them(results: Path) -> None:
+    write_run(results, "paper", R20, test=8.8)
+    first = front_page(evidence(results))[0]
+    assert first.first.columns[2:4] == ["one's weights", "two's weights"]
+    assert next(row for row in first.first.body() if row[0] == "ResNet-20")[2:] == ["8.00", "8.30", "8.80"]
+    assert "plain-20 to 56 +3.40, ResNet-20 to 56 -0.50 (one)" in first.change
+    text = overview(evidence(results))
+    assert text.index("At the paper's length") < text.index("Trained here") < text.index("Measured so far")
+
+
+def test_figures_show_them(results: Path, tmp_path: Path) -> None:
+    """End points in Figure 6, and Figure 7 once more, drawn from the nets of who has both plain nets and ResNets."""
+    words = ["--results", str(results), "--report", str(tmp_path / "report")]
+    assert main(["render", "fig6", "fig7", *words]) == 0
+    folder = tmp_path / "report" / "paper"
+    assert "one's weights" in (folder / "figures" / "fig6.svg").read_text()
+    assert (folder / "figures" / "fig7-one.svg").exists()
+    assert not (folder / "figures" / "fig7-two.svg").exists()
+    assert "Figure 7 drawn from one's weights" in (folder / "REPORT.md").read_text()
+    page = (folder / "index.html").read_text()
+    assert "Figure 7 drawn from one’s weights" in page
+    assert "with published weights" in page
