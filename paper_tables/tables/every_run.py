@@ -44,7 +44,11 @@ def seeds_csv(evidence: Evidence) -> str:
 
 def _seed_row(training: RunResult, evidence: Evidence) -> dict[str, Any]:
     found, origin = training.result, training.provenance
-    row = {"profile": evidence.results.profile, "run": training.run, "net": evidence.paper.label(training.run)}
+    row: dict[str, Any] = {
+        "profile": evidence.results.profile,
+        "run": training.run,
+        "net": evidence.paper.label(training.run),
+    }
     row |= {"seed": training.seed, "iterations": found["iterations"]} | found["metrics"]
     for protocol, evaluation in training.evaluations.items():
         row |= {f"{protocol}_{metric}": evaluation.get(metric) for metric in TESTED}

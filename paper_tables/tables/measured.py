@@ -111,8 +111,8 @@ def detailed_table(artefact: Artefact, evidence: Evidence) -> Table:
     n = len(titles)
     ours, links = frozenset(range(n + 1, n + 5)), links_of(artefact, evidence)
     minor = frozenset(i for i, column in enumerate(artefact.columns) if column.get("minor"))
-    more = {"latex_columns": n + 4, "minor": minor, "links": links}
-    return Table(artefact.name, artefact.caption, columns, rows, ours, notes, **more)
+    table = Table(artefact.name, artefact.caption, columns, rows, ours, notes, latex_columns=n + 4)
+    return replace(table, minor=minor, links=links)
 
 
 def _detailed_row(cells: list[str | Cell], evidence: Evidence) -> list[str]:
