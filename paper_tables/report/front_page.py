@@ -31,6 +31,7 @@ class Part:
     readings: Table | None
     first: Table  # the few nets that say it all
     change: str  # what depth does to them, in a sentence
+    conditions: str  # of our numbers; empty where none was measured
 
 
 def headline(evidence: Evidence) -> str:
@@ -64,7 +65,8 @@ def front_page(evidence: Evidence) -> list[Part]:
         readings = reading_table(figure, evidence) if entry.get("readings") else None
         judged = [judge(cells[run], evidence) for run in entry["first"]["runs"]]
         first = first_table(entry["first"]["title"], judged, columns[:3], evidence)
-        parts.append(Part(title, summary, figure, readings, first, change_words(judged, evidence)))
+        seen = conditions_of_all(evidence).get(evidence.paper.recipe(judged[0].cell.run).name, "")
+        parts.append(Part(title, summary, figure, readings, first, change_words(judged, evidence), str(seen)))
     return parts
 
 

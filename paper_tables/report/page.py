@@ -227,16 +227,19 @@ def heads(table: Table) -> list[tuple[str, list[tuple[int, str]]]]:
     return found
 
 
+NUMBER = re.compile(r"[+−-]?([\d,]+)(?:\.\d+)?[M%]?(?: .*)?")
+NO_NUMBER = ("not run", "refused", "paper only", "above", "below", "about", "-")  # as they begin, among numbers
+
+
 def indents(table: Table) -> dict[tuple[int, int], float]:
     """(row, column) -> by how many digits a number is moved to the right, so that decimal points stand in a line."""
-    widths = {
-        (i, j): _digits(number[0])
-        for i, row in enumerate(table.rows)
-        for j, cell in enumerate(row if isinstance(row, list) else [])
-        if (number := re.match(r"[\d,]+", cell.lstrip("+-−"))) and looks_numeric(cell)
-    }
-    widest = {j: max(width for (_, column), width in widths.items() if column == j) for _, j in widths}
-    return {(i, j): widest[j] - width for (i, j), width in widths.items()}
+    found: dict[tuple[int, int], float] = {}
+    for j in range(1, len(table.columns)):
+        cells = {i: row[j] for i, row in enumerate(table.rows) if isinstance(row, list) and row[j]}
+        widths = {i: _digits(number[1]) for i, cell in cells.items() if (number := NUMBER.fullmatch(cell))}
+        if all(i in widths or cell.startswith(NO_NUMBER) for i, cell in cells.items()):
+            found |= {(i, j): max(widths.values()) - width for i, width in widths.items()}
+    return found
 
 
 def _digits(text: str) -> float:

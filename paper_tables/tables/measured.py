@@ -106,7 +106,8 @@ def detailed_table(artefact: Artefact, evidence: Evidence) -> Table:
     n = len(titles)
     ours, links = frozenset(range(n + 1, n + 5)), links_of(artefact, evidence)
     minor = frozenset(i for i, column in enumerate(artefact.columns) if column.get("minor"))
-    table = Table(artefact.name, artefact.caption, columns, rows, ours, notes, n + 4, minor=minor, links=links)
+    table = Table(artefact.name, artefact.caption, columns, rows, ours, notes, latex_columns=n + 4)
+    table = replace(table, minor=minor, links=links)
     runs = [cells[-1].run if isinstance(cells[-1], Cell) else None for _, cells in artefact.rows if cells]
     return with_publishers(table, runs, {"test_error": "test error", "train_error": "training error"}, evidence)
 

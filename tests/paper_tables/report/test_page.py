@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 from paper_tables.__main__ import main
+from paper_tables.report.page import heads, indents
+from paper_tables.tables.table import Table
 from tests.helpers.evidence import PAPER, ROOT
 from tests.helpers.fake_results import write_run
 from tests.helpers.figures import Figure
@@ -84,6 +86,15 @@ def test_the_page_of_a_run_says_how_to_repeat_it_and_where_the_paper_has_it(repo
     assert not (report / "runs" / "imagenet-plain-18.html").exists()
     links = re.findall(r'href="([^"]+/results/paper/cifar10-resnet-110/seed-4/[^"]+)"', page)
     assert [Path(link).name for link in links] == ["curve.csv", "responses.csv", "result.json"]
+
+
+def test_paper_and_here_share_a_head_and_decimal_points_a_line() -> None:
+    rows: list[list[str] | str] = [["A", "9.7 ± 0.1", "not run"], "block", ["B", "13.3 ± 0.1", "1,000"], ["C", "", "9"]]
+    table = Table("x", "", ["net", "error · paper", "error · ours"], rows)
+    assert heads(table) == [("net", [(0, "")]), ("error", [(1, "paper"), (2, "here")])]
+    assert indents(table) == {(0, 1): 1, (2, 1): 0, (2, 2): 0, (3, 2): 3.5}
+    table = Table("x", "", ["key", "value"], [["depth", "20"], ["start", "2026-01-02"]])
+    assert indents(table) == {}
 
 
 def test_what_a_run_writes_about_itself_cannot_break_the_page(tmp_path: Path) -> None:
