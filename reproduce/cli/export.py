@@ -7,11 +7,15 @@ from reproduce.tracking.dashboard import refresh
 
 
 def export(args: argparse.Namespace) -> int:
-    from reproduce.evaluation.export import export
+    from reproduce.evaluation.export import export, tested_again
 
+    right = True
     for run in selected(args, all_seeds=True):
-        print(export(run))
-    return 0
+        folder = export(run)
+        same, text = tested_again(run, folder)
+        print(f"{folder}: {text}")
+        right &= same
+    return 0 if right else 1
 
 
 def dashboard(args: argparse.Namespace) -> int:

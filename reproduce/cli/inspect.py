@@ -1,9 +1,13 @@
 """Verbs that say what there is: runs, nets, names of profiles. Nothing is trained."""
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from reproduce.cli.arguments import emit, selected, words
 from reproduce.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def runs(args: argparse.Namespace) -> int:
@@ -22,7 +26,7 @@ def describe(args: argparse.Namespace) -> int:
 
     for run in selected(args, all_seeds=False):
         net = build_net(run.config)
-        facts = {
+        facts: dict[str, int | str] = {
             "layers": complexity.layers(net),
             "parameters": complexity.parameters(net),
             "multiply_adds": complexity.multiply_adds(net, run.config.data.paper_size),
@@ -30,8 +34,37 @@ def describe(args: argparse.Namespace) -> int:
         sizes = f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds"
         text = f"{run.name}: {facts['layers']} layers, {sizes}"
         lines = [f"  {key}: {value}" for key, value in sorted(flatten(run.to_dict()).items())]
-        emit(args, {"run": run.name, **facts, "config": run.to_dict()}, "\n".join([text, *lines]))
+        facts |= {"recipe_hash": run.recipe_hash}
+        told = "\n".join([text, layer_table(net, run.config.data.paper_size), *lines])
+        emit(args, {"run": run.name, **facts, "config": run.to_dict()}, told)
     return 0
+
+
+def layer_table(net: "nn.Module", size: int) -> str:
+    """The net as Table 1 prints one: stage, how often, layers, side of the output map in pixels, shortcut."""
+    from reproduce.evaluation.architectures import parts
+    from reproduce.utils.console import table
+
+    rows = [
+        [
+            f"  {part['name']}",
+            f"{part['times']} x",
+            " | ".join(_words(layer) for layer in part["layers"]),
+            str(part["layers"][-1]["output"]),
+            (part["shortcut"] or {}).get("kind", ""),
+        ]
+        for part in parts(net.to("meta"), size)
+    ]
+    return table(rows, ["  stage", "", "layers", "side", "shortcut"], right={1, 3})
+
+
+def _words(layer: dict[str, Any]) -> str:
+    """3x3, 64, stride 2; or: fc, 10."""
+    if "kernel" not in layer:
+        return f"{layer['kind']}, {layer['filters']}"
+    stride = f", stride {layer['stride']}" if layer["stride"] > 1 else ""
+    pool = "max pool, " if layer["kind"] == "max pool" else ""
+    return f"{pool}{layer['kernel']}x{layer['kernel']}, {layer['filters']}{stride}"
 
 
 def architectures(args: argparse.Namespace) -> int:

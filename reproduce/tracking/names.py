@@ -32,6 +32,12 @@ def evaluation(protocol: str, name: str) -> str:
     return f"eval/{protocol}/{name}"
 
 
+def final_metrics(result: dict[str, Any]) -> dict[str, float]:
+    """The errors of a result.json under their names here, and where its validation error was lowest."""
+    found = {METRICS[key]: value for key, value in result["metrics"].items() if key in METRICS}
+    return found | {f"best_validation/{key}": value for key, value in result.get("best_validation", {}).items()}
+
+
 def project() -> str:
     return os.environ.get("WANDB_PROJECT") or PROJECT
 

@@ -25,6 +25,7 @@ from reproduce.tracking.names import (
     STD,
     Training,
     evaluation,
+    final_metrics,
     need_key,
     of_result,
     project,
@@ -104,8 +105,8 @@ def read(folder: Path) -> Content:
 
 
 def _summary(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Final metrics, sizes, and the errors under each protocol that was evaluated."""
-    summary = result["metrics"] | {key: result[key] for key in NUMBERS if result.get(key) is not None}
+    """Final errors under their names in W&B, sizes, and the errors under each protocol that was evaluated."""
+    summary = final_metrics(result) | {key: result[key] for key in NUMBERS if result.get(key) is not None}
     for path in sorted(folder.glob("eval-*.json")):
         found = read_json(path) or {}
         protocol = path.stem.removeprefix("eval-")

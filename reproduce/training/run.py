@@ -8,6 +8,7 @@ from reproduce.config.device import set_threads
 from reproduce.config.run import RESULTS, Run
 from reproduce.data.build import Data, build_data, chunk_of
 from reproduce.tracking import wandb_logger
+from reproduce.tracking.names import final_metrics
 from reproduce.training.callbacks import CurveLogger, ProgressReporter, ResumeCallback
 from reproduce.training.results import write_result
 from reproduce.training.trainer import TASKS, build_trainer, on_gpu
@@ -83,6 +84,6 @@ def train(run: Run, label: str, show: Show, signals: Signals) -> None:
         trainer.fit(module, datamodule=data)
         if trainer.is_global_zero and not keeper.was_done:
             result = write_result(run, trainer, module, data, keeper)
-            summary = result["metrics"] | {key: result[key] for key in ("best_validation",) if key in result}
+            summary = final_metrics(result)
     finally:
         wandb_logger.finish(sink, summary)

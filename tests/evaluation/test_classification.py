@@ -151,4 +151,20 @@ def test_export_holds_weights_card_and_sum(tiny: Make) -> None:
         load_file(folder / "model.safetensors").keys()
         == build(name="cifar-resnet", depth=8, shortcut="A").state_dict().keys()
     )
-    assert "test error" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "trained on cifar10: 8 layers" in card
+    assert "32x32 pixels" in card
+    assert "into the 10 classes" in card
+
+
+def test_an_exported_file_is_tested_against_its_result(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tiny()
+    assert train_all([run]) == 0
+    assert main(["export", *ARGUMENTS]) == 0
+    result = Path("results") / run.folder / "result.json"
+    recorded = json.loads(result.read_text())
+    error = recorded["metrics"]["test_error"]
+    assert f"tests to {error:.2f} %, result.json says {error:.2f} %" in capsys.readouterr().out
+    recorded["metrics"]["test_error"] = error - 10
+    result.write_text(json.dumps(recorded))
+    assert main(["export", *ARGUMENTS]) == 1

@@ -397,7 +397,7 @@ def test_publishing_carries_summary_and_provenance() -> None:
     offline_publish("cifar10-resnet-56")
     found = records(published(folder))
     summary = {i.key: json.loads(i.value_json) for r in found if r.HasField("summary") for i in r.summary.update}
-    assert (summary["test_error"], summary["eval/10-crop/top1_error"], summary["parameters"]) == (9.0, 7.5, 853018)
+    assert (summary["test/error"], summary["eval/10-crop/top1_error"], summary["parameters"]) == (9.0, 7.5, 853018)
     (start,) = [record.run for record in found if record.HasField("run")][:1]
     shown = {item.key: json.loads(item.value_json) for item in start.config.update}
     assert (shown["commit"], shown["model"]["depth"], shown["run"]) == ("f" * 40, 56, "cifar10-resnet-56")
