@@ -64,6 +64,7 @@ class Images(Part):
     in_memory: ClassVar[bool]  # all images at once; else they are decoded as they are needed
     downloads: ClassVar[bool]  # the official source is fetched where it is missing
     top5: ClassVar[bool]  # top-5 errors are reported, too
+    protocols: ClassVar[tuple[str, ...]]  # by which its nets can be tested
 
     source: Annotated[Literal["official", "folder", "synthetic"], Field(description="which images")] = "official"
     root: Annotated[str, Field(description="folder of the images; recorded, not hashed")]
@@ -78,8 +79,13 @@ class Images(Part):
 
     @property
     def size(self) -> int:
-        """Side in pixels of a training image."""
+        """Side in pixels of a training image, and of a test view."""
         raise NotImplementedError
+
+    @property
+    def tested_side(self) -> int:
+        """Shorter side in pixels of the images that test views are taken from."""
+        return self.size
 
     def problems(self) -> Problems:
         for key in ("mean", "std"):
@@ -91,6 +97,7 @@ class Images(Part):
 
 class Cifar10Data(Images):
     paper_size, in_memory, downloads, top5 = 32, True, True, False
+    protocols = ("single",)
 
     name: Literal["cifar10"]
     side: Annotated[Literal[8, 16] | None, Field(description="images shrunk to this side; null: 32, as they are")] = (
@@ -104,6 +111,7 @@ class Cifar10Data(Images):
 
 class ImageNetData(Images):
     paper_size, in_memory, downloads, top5 = 224, False, False, True
+    protocols = ("single", "10-crop", "multi-scale")
 
     name: Literal["imagenet"]
     shorter_side: Annotated[
@@ -118,6 +126,10 @@ class ImageNetData(Images):
     @property
     def size(self) -> int:
         return self.crop
+
+    @property
+    def tested_side(self) -> int:
+        return self.test_side
 
     def problems(self) -> Problems:
         yield from super().problems()

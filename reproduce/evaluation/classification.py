@@ -13,7 +13,7 @@ from torch import nn
 
 from reproduce.config.device import on_gpu, set_threads
 from reproduce.config.run import Run, digest
-from reproduce.config.schema import Config, ImageNetData
+from reproduce.config.schema import Config
 from reproduce.data.build import Data, build_data
 from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.evaluation.protocols import Member, Protocol, count
@@ -91,11 +91,9 @@ def open_data(run: Run) -> Data:
 def protocol_of(config: Config, name: str) -> Protocol:
     """The protocol with the sizes of a configuration. Errors: UserError for one that is not for this data set."""
     d, e = config.data, config.eval
-    if not isinstance(d, ImageNetData):
-        if name != "single":
-            raise UserError(f"--protocol {name}: CIFAR-10 is tested by the `single` view of the image (Sec. 4.2)")
-        return Protocol(name, 32, 32, (), e.precision)
-    return Protocol(name, d.crop, d.test_side, e.test_sides or (), e.precision)
+    if name not in d.protocols:
+        raise UserError(f"--protocol {name}: nets for {d.name} are tested by {', '.join(d.protocols)} (Sec. 4.2)")
+    return Protocol(name, d.size, d.tested_side, e.test_sides or (), e.precision)
 
 
 def launch(config: Config) -> Fabric:
@@ -176,7 +174,7 @@ def measured(
     if counts.n != data.n_test:
         raise RuntimeError(f"{counts.n} test images were counted instead of {data.n_test}")
     found: dict[str, Any] = {"protocol": name, "n": counts.n, "top1_error": counts.error}
-    found |= {"top5_error": counts.top5_error} if isinstance(data, ImageNetDataModule) else {}
+    found |= {"top5_error": counts.top5_error} if run.config.data.top5 else {}
     found |= conditions(run.config, name) | {"precision": computed(run.config.eval.precision, fabric.device)}
     found |= {"deviations": changed(run, partial(conditions, name=name)) | other_images(trained, data)}
     images = {"description": data.description, "fingerprint": data.fingerprint, "official": data.is_official}

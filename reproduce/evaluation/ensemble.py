@@ -7,7 +7,6 @@ from typing import Any
 from lightning.fabric import Fabric
 
 from reproduce.config.run import RESULTS, Run, digest
-from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.evaluation.classification import (
     as_tested,
     final_weights,
@@ -38,9 +37,9 @@ def ensemble(members: Sequence[Pair], name: str, fabric: Fabric) -> dict[str, An
     protocol_of(first, name)
     nets = [load_net(run, weights or final_weights(run))[0] for run, weights in members]
     digests = [weights_sha256(net.state_dict()) for net in nets]
-    data = open_data(runs[0])
-    if not isinstance(data, ImageNetDataModule):
+    if first.data.protocols == ("single",):
         raise UserError("ensemble: Table 5 is about ImageNet; name imagenet-... runs")
+    data = open_data(runs[0])
     nets = [as_tested(run, to_device(net, fabric.device), fabric.device) for run, net in zip(runs, nets, strict=True)]
     own = [run for run, weights in members if weights is None]
     found = measured(nets, runs[0], name, data, fabric, own)

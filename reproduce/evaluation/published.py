@@ -16,7 +16,6 @@ from torch import nn
 from reproduce.config.load import runs
 from reproduce.config.run import RESULTS, Run
 from reproduce.data.build import Data
-from reproduce.data.imagenet.datamodule import ImageNetDataModule
 from reproduce.evaluation.classification import (
     as_tested,
     count_on,
@@ -119,7 +118,7 @@ def _measured(source: Source, path: Path, run: Run, data: Data, name: str, fabri
     }
     result |= {"recipe": source.recipe, "weights": f"{source.publisher}: {source.file}", "weights_sha256": digest}
     result |= {"claimed": source.claimed, "claim": source.claim} | measured([net], run, name, data, fabric)
-    if not isinstance(data, ImageNetDataModule):
+    if run.config.data.in_memory:
         result["train_error"] = count_on([net], data, protocol_of(run.config, name), fabric, "train").error
         if fabric.is_global_zero:
             write_responses(folder / "responses.csv", standard_deviations(net, data.test_batches(fabric.device)))

@@ -168,7 +168,10 @@ def test_an_ensemble_of_one_equals_its_member_and_both_are_kept(
         (["published", "torchvision-resnet18-v1", "--profile", "smoke", "--weights", "here"], "here: no such folder"),
         (["published", "torchvision-resnet18-v1", "--profile", "smoke", "--weights", "."], ".: no file of published"),
         (["published", "akamaster-resnet-20", "--profile", "smoke"], "akamaster-resnet-20: not torchvision's"),
-        (["evaluate", "cifar10-resnet-20", "--profile", "smoke", "--protocol", "10-crop"], "tested by the `single`"),
+        (
+            ["evaluate", "cifar10-resnet-20", "--profile", "smoke", "--protocol", "10-crop"],
+            "nets for cifar10 are tested by single",
+        ),
         (["train", "imagenet-plain-18", "--profile", "demo"], "is made for cifar10, not for imagenet"),
         (["train", "imagenet-plain-18", "--profile", "folder", "data.root=nowhere"], "nowhere"),
     ],
