@@ -179,7 +179,7 @@ class Paper:
 
     def length(self, run: str) -> int:
         """Iterations of the full training of this run in the paper; 0 where it has no such data set."""
-        return int(self.look(run).get("length", self.recipe(run).iterations))
+        return int(self.look(run).get("iterations", self.recipe(run).iterations))
 
     def protocol(self, run: str, name: str) -> dict[str, Any]:
         """How the paper tests this run by a protocol: sides, n, precision; empty for a protocol that is none of it."""

@@ -15,9 +15,8 @@ from paper_tables.results import files
 
 SOURCES = ("official", "folder", "synthetic")  # of images, the best first
 PLATEAU = (25 / 60, 30 / 60)  # of a training: the end of the second learning rate, 25 to 30x10^4 iterations in Figure 4
-Evaluations = dict[
-    str, dict[str, Any]
-]  # <protocol>, or <protocol>+<hash8> of one that deviates -> content of eval-*.json
+# <protocol>, or <protocol>+<hash8> of one that deviates -> content of eval-*.json
+Evaluations = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)

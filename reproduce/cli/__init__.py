@@ -1,1 +1,1 @@
-"""The command line, a command and its options in one place; packages from outside are imported where they are used."""
+"""What each command does; torch and the like are imported where they are used, for they take seconds."""

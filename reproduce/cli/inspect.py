@@ -78,6 +78,12 @@ def profile_name(args: argparse.Namespace) -> int:
     from reproduce.config import load
 
     names, overrides = words(args)
-    recipe = load.recipe_of(names[0]) if names else None
-    print(load.profile_name(args.profile, overrides, recipe))
-    return 0
+    recipes = [load.recipe_of(names[0])] if names else load.recipes()
+    problems = []
+    for recipe in recipes:  # without a run: of the first recipe that knows the keys
+        try:
+            print(load.profile_name(args.profile, overrides, recipe))
+            return 0
+        except UserError as error:
+            problems.append(error)
+    raise problems[0]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from reproduce.data.cifar10.batches import Batch
 from reproduce.data.sampling import epoch_order, next_multiple
 from reproduce.data.workers import reraise_each
+from reproduce.metrics.classification import Batch
 from reproduce.utils.errors import UserError
 
 

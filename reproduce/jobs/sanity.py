@@ -14,8 +14,8 @@ from reproduce.config.device import set_threads
 from reproduce.config.run import Run
 from reproduce.data.build import Data, build_data
 from reproduce.data.picture import picture
+from reproduce.metrics.classification import Batch
 from reproduce.training.classification import Classifier
-from reproduce.training.module import Batch
 from reproduce.training.trainer import TASKS
 from reproduce.utils.files import write_bytes
 from reproduce.utils.precision import autocast, computed, set_precision

@@ -85,7 +85,8 @@ def top5_wrong(scores: Tensor, labels: Tensor) -> Tensor:
     return (best != labels[:, None]).all(1)
 
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batch = tuple[Tensor, Tensor]  # images (b, 3, h, w) and labels (b,)
+Batches = Iterable[Batch]
 
 
 @torch.inference_mode()

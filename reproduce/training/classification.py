@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reproduce.metrics.classification import ErrorCounter
-from reproduce.training.module import Batch, IterationModule
+from reproduce.metrics.classification import Batch, ErrorCounter
+from reproduce.training.module import IterationModule
 from reproduce.training.optimizer import SGD
 from reproduce.training.schedule import Schedule
 from reproduce.utils.precision import computing

@@ -1,4 +1,4 @@
-"""Training by iterations, whatever is learned: one update a batch, counted; the points of the curve; its state."""
+"""Training by iterations: one update a batch, counted; the points of the curve; its state."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,11 @@ import torch
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 
-from reproduce.metrics.classification import ErrorCounter
+from reproduce.metrics.classification import Batch, ErrorCounter
 from reproduce.models.layers import BatchNorm
 from reproduce.training.cuda_graph import CAPTURES, CapturedStep, EagerStep, Step
 from reproduce.training.optimizer import SGD
 from reproduce.training.schedule import Schedule
-
-Batch = tuple[Tensor, Tensor]  # images (b, 3, h, w) and labels (b,)
 
 
 class IterationModule(L.LightningModule):
@@ -46,10 +44,8 @@ class IterationModule(L.LightningModule):
         self.iteration = 0  # the one that comes next
         self.warmup_over: int | None = None if schedule.warmup_lr else 0  # the iteration from which `lr` holds
         self.rows: list[dict[str, float]] = []  # the curve, a row per test
-        self.window, self.warmup = (
-            ErrorCounter(),
-            ErrorCounter(),
-        )  # since the last row; since the last look at the warm-up's error
+        # Errors since the last row, and since the warm-up was last looked at.
+        self.window, self.warmup = ErrorCounter(), ErrorCounter()
         self.tested = 0  # images counted by the last test, over all processes
 
     # A task

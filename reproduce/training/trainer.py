@@ -1,4 +1,4 @@
-"""Config -> net, data, Classifier and Lightning's Trainer: the one place where configuration values become objects."""
+"""Configuration -> module, data and Lightning's Trainer."""
 
 import logging
 import os

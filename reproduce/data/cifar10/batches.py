@@ -5,8 +5,7 @@ from torch import Tensor
 
 from reproduce.data.cifar10 import augment
 from reproduce.data.sampling import Order
-
-Batch = tuple[Tensor, Tensor]
+from reproduce.metrics.classification import Batch
 
 
 class Stream(Order):

@@ -7,17 +7,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from reproduce.data.cifar10 import augment
-from reproduce.data.cifar10.batches import Batch, Stream
+from reproduce.data.cifar10.batches import Stream
 from reproduce.data.cifar10.download import download_official, read_official
 from reproduce.data.cifar10.folder import read_folder
 from reproduce.data.cifar10.images import Images
 from reproduce.data.datamodule import IterationDataModule
-from reproduce.data.sampling import next_multiple
 from reproduce.data.synthetic.cifar10 import read_synthetic
+from reproduce.metrics.classification import Batch
 
 READERS = {"official": read_official, "folder": read_folder, "synthetic": read_synthetic}
 OFFICIAL_SIZES = (50_000, 10_000)
-WINDOW = 100  # the warm-up of ResNet-110 is decided at multiples of 100 iterations: no loader item crosses one
 
 
 class Cifar10DataModule(IterationDataModule):
@@ -84,7 +83,7 @@ class Cifar10DataModule(IterationDataModule):
         coming, items = self._coming(), []
         i = coming.start
         while i < coming.stop:
-            stop = min(i + self.chunk, next_multiple(i, WINDOW), coming.stop)
+            stop = min(i + self.chunk, coming.stop)
             items.append(torch.arange(i, stop))
             i = stop
         return _loader(items)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reproduce.data.cifar10.batches import Batch
 from reproduce.data.imagenet.decode import read_image
 from reproduce.data.imagenet.image_folder import Files
 from reproduce.data.imagenet.resize_on_device import CropRegions, pack
@@ -23,6 +22,7 @@ from reproduce.data.imagenet.transforms import (
     training_crop,
 )
 from reproduce.data.sampling import Order
+from reproduce.metrics.classification import Batch
 
 CPU = torch.device("cpu")
 Share = tuple[Any, Tensor, Tensor, int]  # x (uint8 [b, 3, crop, crop], or CropRegions), labels, colour noise, iteration

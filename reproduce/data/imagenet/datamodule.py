@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from reproduce.data.cifar10.batches import Batch
 from reproduce.data.datamodule import IterationDataModule
 from reproduce.data.imagenet.batches import CentreCrops, Share, TrainingShare, whole_image
 from reproduce.data.imagenet.image_folder import Tree, read_official, read_tree
@@ -20,6 +19,7 @@ from reproduce.data.imagenet.shards import training_reader
 from reproduce.data.sampling import Order
 from reproduce.data.synthetic.imagenet import write_shapes
 from reproduce.data.workers import WorkerDataset, loader, reraise, reraise_each, threaded
+from reproduce.metrics.classification import Batch
 
 DESCRIPTIONS = {"official": "ImageNet-2012, official", "synthetic": "ImageNet-shaped images made by the suite"}
 CACHE = Path("runs/cache")

@@ -1,7 +1,7 @@
 """The synthetic ImageNet-shaped set: ten classes of drawn forms as real files in ImageNet's layout, made on first use.
 
-Forms as in synthetic.py, drawn in sizes from 64 pixels on and in any proportion, nearly all as JPEG. The odd kinds of
-ImageNet are among the training images: a PNG named .JPEG, CMYK, grey, progressive, and a broken EXIF block.
+Forms as in cifar10.py beside this file, drawn in sizes from 64 pixels on and in any proportion, nearly all as JPEG. The
+odd kinds of ImageNet are among the training images: a PNG named .JPEG, CMYK, grey, progressive, a broken EXIF block.
 """
 
 import io
