@@ -1,5 +1,5 @@
 # One target per table and figure of the paper, and the only place where stages are chained. Start with `make help`.
-# A thin face: everything here is also `python -m reproduce VERB ...` (trains, measures) or `python -m paper_tables VERB ...` (reports).
+# A thin face: everything here is also `python -m reproduce COMMAND ...` (trains, measures) or `python -m paper_tables COMMAND ...` (reports).
 
 SHELL := bash
 .DEFAULT_GOAL := help
@@ -82,20 +82,20 @@ FOLDER    = $(if $(strip $(RECIPE)),$$($(REPRODUCE) profile-name $$runs --profil
 render = folder=$(FOLDER) || exit; $(PAPER) render $(1) --profile "$$folder"$(PAINT)
 PAINT  = $(if $(PALETTE), --palette $(PALETTE))
 
-# $(call reproduce,COMMAND THAT PRINTS RUN IDS,ARTEFACT...[,VERBS]): train the runs, measure them by VERBS, render. A verb may name its
+# $(call reproduce,COMMAND THAT PRINTS RUN IDS,ARTEFACT...[,MEASURE]): train the runs, measure them by the commands MEASURE, render. A command may name its
 # protocol, as evaluate:10-crop. A failed run (exit code 1) stops neither the other runs nor the page, but the exit code tells; anything else (bad input, a signal) stops.
 define reproduce
 @runs=$$($(1)) || exit; \
 $(if $(filter-out 0,$(SLURM)),$(REPRODUCE) submit $$runs $(OPTIONS) $(JOB),\
 $(if $(filter-out 0,$(DRY_RUN)),$(REPRODUCE) plan $$runs $(OPTIONS),failed=0; \
 $(REPRODUCE) train $$runs $(OPTIONS) || { failed=$$?; [ $$failed -eq 1 ] || exit $$failed; }; \
-$(foreach verb,$(3),$(REPRODUCE) $(call measure,$(verb),$$runs) || failed=$$?;) \
+$(foreach command,$(3),$(REPRODUCE) $(call measure,$(command),$$runs) || failed=$$?;) \
 $(if $(BN),$(REPRODUCE) $(call measure,$(or $(filter evaluate%,$(3)),evaluate),$$runs) eval.bn_statistics=$(BN) || failed=$$?;) \
 $(call render,$(2)) || failed=$$?; \
 exit $$failed))
 endef
 
-# $(call measure,VERB[:PROTOCOL],RUNS)
+# $(call measure,COMMAND[:PROTOCOL],RUNS)
 measure = $(firstword $(subst :, ,$(1))) $(2) $(OPTIONS) $(if $(findstring :,$(1)),--protocol $(lastword $(subst :, ,$(1))))
 
 # $(call published,NETS-COMMAND,PROTOCOL,ARTEFACT): published weights of nets or runs under a protocol, then the page. A claim that is not

@@ -12,9 +12,9 @@ from reproduce.cli import data, evaluate, export, inspect, train
 from reproduce.utils.errors import CURE, UserError
 from reproduce.utils.signals import watch_parent
 
-Verb = Callable[[argparse.Namespace], int]
+Command = Callable[[argparse.Namespace], int]
 
-ON_RUNS: dict[str, tuple[Verb, str]] = {
+ON_RUNS: dict[str, tuple[Command, str]] = {
     "describe": (inspect.describe, "layers, parameters, multiply-adds and the resolved configuration of a run"),
     "train": (train.train, "train what is missing, continue what was interrupted, skip what is done"),
     "submit": (train.submit, "the same as SLURM jobs, one a run, which continue after pre-emption and time limits"),
@@ -33,7 +33,7 @@ ON_RUNS: dict[str, tuple[Verb, str]] = {
     "dashboard": (export.dashboard, "W&B views and report of a profile, from report/<profile>/artefacts.json"),
     "profile-name": (inspect.profile_name, "the results folder of a profile under these overrides"),
 }
-ALONE: dict[str, tuple[Verb, str]] = {
+ALONE: dict[str, tuple[Command, str]] = {
     "runs": (inspect.runs, "the run ids, one a line"),
     "architectures": (inspect.architectures, "layers of every net of the paper, counted: results/architectures.json"),
     "prepare-imagenet": (data.prepare_imagenet, "ImageNet's official archives -> train/<wnid>/*, val/<wnid>/*"),
@@ -110,13 +110,13 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--seeds", type=int, help="seeds 0..N-1 (default: as in configs/runs.yaml)")
     common.add_argument("--json", action="store_true", help="the last line is one JSON object")
     top = Parser(prog="python -m reproduce", description=__doc__)
-    subs = top.add_subparsers(dest="verb", required=True, parser_class=Parser)
-    for verb, (_, text) in ON_RUNS.items():
-        subs.add_parser(verb, parents=[common], help=text)
-    for verb, (_, text) in ALONE.items():
-        subs.add_parser(verb, help=text)
-    for verb, sub in subs.choices.items():
-        for option, (kind, meaning) in OPTIONS.get(verb, {}).items():
+    subs = top.add_subparsers(dest="command", required=True, parser_class=Parser)
+    for name, (_, text) in ON_RUNS.items():
+        subs.add_parser(name, parents=[common], help=text)
+    for name, (_, text) in ALONE.items():
+        subs.add_parser(name, help=text)
+    for name, sub in subs.choices.items():
+        for option, (kind, meaning) in OPTIONS.get(name, {}).items():
             sub.add_argument(option, help=meaning, **kind)
     return top
 
@@ -126,7 +126,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args, rest = parser().parse_known_args(argv)
     strange = [word for word in rest if word.startswith("-") or not hasattr(args, "words")]
     if strange:
-        raise UserError(f"{args.verb}: {strange[0]}: no such option; see `python -m reproduce {args.verb} --help`")
+        raise UserError(
+            f"{args.command}: {strange[0]}: no such option; see `python -m reproduce {args.command} --help`"
+        )
     if rest:
         args.words += rest
     return args
@@ -137,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for a signal."""
     try:
         args = parse(argv)
-        command, _ = (ON_RUNS | ALONE)[args.verb]
+        command, _ = (ON_RUNS | ALONE)[args.command]
         code = command(args)
         print(end="", flush=True)  # what cannot be written is to be known here
         return code

@@ -20,7 +20,7 @@ def selected(args: argparse.Namespace, all_seeds: bool) -> "list[Run]":
     """The runs a command line names, one per seed. Errors: UserError when it names none."""
     names, overrides = words(args)
     if not names:
-        raise UserError(f"{args.verb}: name at least one run; `python -m reproduce runs` lists them")
+        raise UserError(f"{args.command}: name at least one run; `python -m reproduce runs` lists them")
     return resolved(args, names, overrides, all_seeds)
 
 

@@ -1,4 +1,4 @@
-"""Verbs on an ImageNet folder: making it, checking it, decoding it once."""
+"""Commands on an ImageNet folder: making it, checking it, decoding it once."""
 
 import argparse
 from pathlib import Path
@@ -41,7 +41,7 @@ def check_data(args: argparse.Namespace) -> int:
 def _side(args: argparse.Namespace) -> int:
     side = SIDE if args.side is None else int(args.side)
     if not 32 <= side <= 4096:
-        raise UserError(f"{args.verb}: --side {side} is not between 32 and 4096 (make ... SIDE={SIDE})")
+        raise UserError(f"{args.command}: --side {side} is not between 32 and 4096 (make ... SIDE={SIDE})")
     return side
 
 
@@ -49,5 +49,5 @@ def _named(args: argparse.Namespace, option: str, variable: str) -> Path:
     """The folder that an option names. Errors: UserError where it is not given."""
     folder = getattr(args, option)
     if folder is None:
-        raise UserError(f"{args.verb}: name the folder: --{option} FOLDER (make ... {variable}=FOLDER)")
+        raise UserError(f"{args.command}: name the folder: --{option} FOLDER (make ... {variable}=FOLDER)")
     return Path(folder).expanduser()

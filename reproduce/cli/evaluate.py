@@ -1,4 +1,4 @@
-"""Verbs that measure trained nets: errors on the test images, and layer responses."""
+"""Commands that measure trained nets: errors on the test images, and layer responses."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ def evaluate(args: argparse.Namespace) -> int:
     for run in runs:
         found = evaluate(run, args.weights, args.protocol, fabric)
         if fabric.is_global_zero:
-            agree &= _told(args, found, f"{run.name} seed {run.seed}")
+            agree &= _show(args, found, f"{run.name} seed {run.seed}")
     return 0 if agree else 1
 
 
@@ -51,11 +51,11 @@ def published(args: argparse.Namespace) -> int:
     agree = True
     for found in evaluate_published(wanted, args.weights, args.profile, overrides, args.protocol, fabric):
         if fabric.is_global_zero:
-            agree &= _told(args, found, found["name"])
+            agree &= _show(args, found, found["name"])
     return 0 if agree else 1
 
 
-def _told(args: argparse.Namespace, found: dict[str, Any], name: str) -> bool:
+def _show(args: argparse.Namespace, found: dict[str, Any], name: str) -> bool:
     """Prints an evaluation, with what the publisher of its weights claims; whether that agrees."""
     from reproduce.evaluation.sources import disagreement
 

@@ -1,4 +1,4 @@
-"""Verbs that carry results elsewhere: weights as files, results as runs, views and a report of W&B."""
+"""Commands that carry results elsewhere: weights as files, results as runs, views and a report of W&B."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Verbs that say what there is: runs, nets, names of profiles. Nothing is trained."""
+"""Commands that say what there is: runs, nets, names of profiles. Nothing is trained."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -35,8 +35,8 @@ def describe(args: argparse.Namespace) -> int:
         text = f"{run.name}: {facts['layers']} layers, {sizes}"
         lines = [f"  {key}: {value}" for key, value in sorted(flatten(run.to_dict()).items())]
         facts |= {"recipe_hash": run.recipe_hash}
-        told = "\n".join([text, layer_table(net, run.config.data.paper_size), *lines])
-        emit(args, {"run": run.name, **facts, "config": run.to_dict()}, told)
+        text = "\n".join([text, layer_table(net, run.config.data.paper_size), *lines])
+        emit(args, {"run": run.name, **facts, "config": run.to_dict()}, text)
     return 0
 
 

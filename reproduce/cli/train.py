@@ -1,4 +1,4 @@
-"""Verbs of training: is there room for it, what would it take, do it, and how far is it?"""
+"""Commands of training: is there room for it, what would it take, do it, and how far is it?"""
 
 import argparse
 import json

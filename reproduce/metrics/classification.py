@@ -12,7 +12,7 @@ from reproduce.utils.precision import computing
 class ErrorCounter:
     """Loss, errors and images seen, summed where the images are; reading them is what synchronises.
 
-    The tensors of the sums stay the same from the first addition on: a captured step knows their addresses.
+    The tensors of the sums stay the same from the first addition on: a CUDA graph knows their addresses.
     """
 
     def __init__(

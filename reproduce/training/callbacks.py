@@ -186,7 +186,7 @@ class ResumeCallback(Callback):
 def _load_momentum(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     """Momentum as saved, in the memory layout of its weights; the groups as this start made them.
 
-    The recipe is the same, but how it is carried out (memory layout, captured step) may have changed.
+    The recipe is the same, but how it is carried out (memory layout, CUDA graph) may have changed.
     """
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
@@ -220,7 +220,7 @@ class ProgressReporter(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         assert isinstance(pl_module, IterationModule)
-        ended = pl_module.iteration == self.iterations  # to be told after its test
+        ended = pl_module.iteration == self.iterations  # reported after its test
         if trainer.is_global_zero and not ended and time.monotonic() - self._shown_at >= self.seconds:
             self._tell(pl_module)
 
@@ -247,7 +247,7 @@ class ProgressReporter(Callback):
             "devices": self._devices,
             "updated": time.time(),
         }
-        with suppress(OSError):  # a disk that is full is told by what matters: the next state
+        with suppress(OSError):  # the next state reports a full disk
             write_json(self.path, report)
         self.show(report)
 

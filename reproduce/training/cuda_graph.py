@@ -107,7 +107,7 @@ class CapturedStep:
 
     def _fill(self, images: Tensor, labels: Tensor, rate: float) -> None:
         for buffer, given in zip(self._inputs, (images, labels), strict=True):
-            assert buffer.shape == given.shape, "a captured step takes batches of one size"
+            assert buffer.shape == given.shape, "a CUDA graph takes batches of one size"
             buffer.copy_(given)
         if rate != self.rate:
             self._rate.fill_(rate)

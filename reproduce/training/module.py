@@ -72,7 +72,7 @@ class IterationModule(L.LightningModule):
                 self._end_warmup_when_due()
 
     def _update(self, optimizer: torch.optim.SGD, images: Tensor, labels: Tensor) -> None:
-        """What the device does in an iteration. A captured step replays just this."""
+        """What the device does in an iteration. A CUDA graph replays just this."""
         optimizer.zero_grad()
         size = self.micro_batch or len(labels)
         parts = list(zip(images.split(size), labels.split(size), strict=True))

@@ -59,7 +59,7 @@ def metrics(row: dict[str, float]) -> dict[str, float]:
 def best_validation(rows: Sequence[Mapping[str, float]]) -> dict[str, float] | None:
     """Where the curve is lowest on the images held out of training (the first such point); None without any.
 
-    Told beside the last iterate, never in its place.
+    Reported beside the errors after the last iteration, never in their place.
     """
     held_out = [row for row in rows if "validation_error" in row]
     if not held_out:
@@ -84,24 +84,24 @@ def last_point(run: Run, module: Classifier, data: Data, device: torch.device) -
     return last
 
 
-def origin(run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: ResumeCallback) -> dict[str, Any]:
+def origin(run: Run, trainer: L.Trainer, module: Classifier, data: Data, resume: ResumeCallback) -> dict[str, Any]:
     """Provenance of the result, with the time that all starts took together."""
     device = trainer.strategy.root_device
-    found = provenance(run, data=data_provenance(data), device=device, processes=trainer.world_size, code=keeper.commit)
+    found = provenance(run, data=data_provenance(data), device=device, processes=trainer.world_size, code=resume.commit)
     found |= {"captured": module.was_captured} if run.config.execution.cuda_graph else {}
-    found |= {"start": keeper.began, "end": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-    return found | {"hours": round(keeper.seconds_in_all / 3600, 4), "resumed": keeper.resumed, "starts": keeper.starts}
+    found |= {"start": resume.began, "end": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    return found | {"hours": round(resume.seconds_in_all / 3600, 4), "resumed": resume.resumed, "starts": resume.starts}
 
 
 def write_result(
-    run: Run, trainer: L.Trainer, module: Classifier, data: Data, keeper: ResumeCallback
+    run: Run, trainer: L.Trainer, module: Classifier, data: Data, resume: ResumeCallback
 ) -> dict[str, Any]:
     """results/<profile>/<run>/seed-<k>/: the curve, and result.json last: its presence says that the run is done."""
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.net.state_dict().items()}
     last = last_point(run, module, data, trainer.strategy.root_device)
     if module.tested not in (0, data.n_test):
         raise RuntimeError(f"{module.tested} test images were counted instead of {data.n_test}")
-    net, made = module.net, origin(run, trainer, module, data, keeper)
+    net, made = module.net, origin(run, trainer, module, data, resume)
     result = {
         "run": run.name,
         "seed": run.seed,

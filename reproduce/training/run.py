@@ -74,16 +74,16 @@ def train(run: Run, label: str, show: Show, signals: Signals) -> None:
         return is_done(run)
 
     t, seconds = config.train, config.execution.checkpoint_seconds
-    keeper = ResumeCallback(folder, run.recipe_hash, t.iterations, t.test_every, seconds, done, signals)
-    progress = ProgressReporter(folder, label, t.iterations, show, spent=lambda: keeper.seconds_in_all)
-    trainer = build_trainer(config, [CurveLogger(sink), keeper, progress], sink)
+    resume = ResumeCallback(folder, run.recipe_hash, t.iterations, t.test_every, seconds, done, signals)
+    progress = ProgressReporter(folder, label, t.iterations, show, spent=lambda: resume.seconds_in_all)
+    trainer = build_trainer(config, [CurveLogger(sink), resume, progress], sink)
     summary: dict[str, Any] | None = None
     if trainer.world_size > 1:
         os.environ |= as_parent()  # the processes that Lightning starts do not outlive this one
     try:
         trainer.fit(module, datamodule=data)
-        if trainer.is_global_zero and not keeper.was_done:
-            result = write_result(run, trainer, module, data, keeper)
+        if trainer.is_global_zero and not resume.was_done:
+            result = write_result(run, trainer, module, data, resume)
             summary = final_metrics(result)
     finally:
         wandb_logger.finish(sink, summary)
