@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def made(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`make` in a folder that has the code and the configurations, and nothing else."""
-    for name in ("Makefile", "configs", "reproduce", "paper_tables"):
+    for name in ("Makefile", "docs", "configs", "reproduce", "paper_tables"):
         (folder / name).symlink_to(ROOT / name)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     environment.pop("MFLAGS", None)

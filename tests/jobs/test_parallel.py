@@ -69,7 +69,7 @@ def test_a_gpu_gets_rows_with_and_without_capture(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(step, "gemm_rate", lambda precision, device: 1e12)
     monkeypatch.setattr(precision, "has_bf16", lambda: True)
     names = [row["net"] for row in step.rows(torch.device("cuda"))]
-    assert names == ["ResNet-20", "ResNet-20, captured", "ResNet-110", "ResNet-110, captured"] * 2
+    assert names == ["ResNet-20", "ResNet-20, CUDA graph", "ResNet-110", "ResNet-110, CUDA graph"] * 2
     assert asked[:2] == [(20, "bf16", 200, False), (20, "bf16", 200, True)]
     on_cpu = list(step.rows(torch.device("cpu")))
     assert [row["net"] for row in on_cpu] == ["ResNet-20", "ResNet-56"] * 2
@@ -97,7 +97,7 @@ def test_a_capture_that_fails_is_timed_under_no_name(
     monkeypatch.setattr(step, "measure", measure)
     monkeypatch.setattr(step, "gemm_rate", lambda precision, device: 1e12)
     assert [row["net"] for row in step.rows(torch.device("cuda"))] == ["ResNet-20", "ResNet-110"] * 2
-    assert capsys.readouterr().err.count("captured: left out; execution.cuda_graph: no capture (refused)") == 4
+    assert capsys.readouterr().err.count("CUDA graph: left out; execution.cuda_graph: no capture (refused)") == 4
 
 
 def test_the_usual_loop_takes_fewer_steps_a_turn_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
