@@ -67,9 +67,8 @@ def paper_alpha(results: Results) -> float:
 
 def paper_words(results: Results, length: int) -> str:
     """What a hollow mark is; `length` is the paper's training in iterations."""
-    if results.profile == "paper":
-        return "paper (read off the figure)"
-    return f"paper, official data,\n{length // 1000}k iterations (read off the figure)"
+    length_words = "" if results.profile == "paper" else f" at {length // 1000}k iterations"
+    return f"paper{length_words},\nread off the figure"
 
 
 def marks_words(results: Results, length: int) -> str:
@@ -83,7 +82,7 @@ def paper_handles(results: Results, length: int, shapes: set[str]) -> list[Line2
     found = [shape for shape in SHAPES if shape in shapes]
     words = [f"paper, {SHAPES[shape]}" for shape in found]
     if found:
-        words[0] = paper_words(results, length) + (f", {SHAPES[found[0]]}" if len(found) > 1 else "")
+        words[0] = paper_words(results, length) + (f":\n{SHAPES[found[0]]}" if len(found) > 1 else "")
     style: dict[str, Any] = {"color": "#555555", "alpha": paper_alpha(results), "markerfacecolor": "white"}
     style |= {"markersize": pt(5), "linestyle": "none"}
     return [Line2D([], [], marker=shape, label=text, **style) for shape, text in zip(found, words, strict=True)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.published import publishers
+from paper_tables.results.published import data_words, publishers
 from paper_tables.results.reader import RunResult
 from paper_tables.tables.measured import verdict_text
 from paper_tables.tables.readings import reading_table
@@ -73,7 +73,7 @@ def front_page(evidence: Evidence) -> list[Part]:
 def first_table(title: str, judged: list[Judgement], columns: list[str], evidence: Evidence) -> Table:
     """Some nets: the paper's error, that of each publisher's weights, and ours."""
     there = {who: nets for who, nets in on_publishers(judged, evidence).items() if any(j.measured for j in nets)}
-    heads = [*columns[:2], *(f"{who}'s weights" for who in there), columns[2]]
+    heads = [*columns[:2], *(columns[1].replace("· paper", f"· {who}") for who in there), columns[2]]
     rows: list[list[str] | str] = []
     for i, j in enumerate(judged):
         published = [f"{m.mean:.2f}" if (m := nets[i].measured) else "" for nets in there.values()]
@@ -94,7 +94,9 @@ def change_words(judged: list[Judgement], evidence: Evidence) -> str:
     for who, nets in [*on_publishers(judged, evidence).items(), ("here", judged)]:
         words = [_step(a, b, b.measured.mean - a.measured.mean) for a, b in _pairs(nets) if a.measured and b.measured]
         steps += [f"{', '.join(words)} ({who})"] if words else []
-    return f"Error from the shallower to the deeper net, in points: {'; '.join(steps)}."
+    others = [who for who, nets in on_publishers(judged, evidence).items() if any(j.measured for j in nets)]
+    who = f"{' and '.join(others)}: weights that others published, tested here on {data_words(evidence)}. "
+    return f"{who if others else ''}Error from the shallower to the deeper net, in points: {'; '.join(steps)}."
 
 
 def _pairs(judged: list[Judgement]) -> list[tuple[Judgement, Judgement]]:
@@ -182,6 +184,11 @@ def claims_table(verdicts: list[Verdict], conditions: str, evidence: Evidence) -
     return Table("claims", caption, columns, rows, frozenset({1}), [rule_words(evidence.paper)], conditions=conditions)
 
 
+def published_verdicts(evidence: Evidence) -> list[Verdict]:
+    """Every claim on the nets of every publisher who has those that it needs."""
+    return [v for claim in evidence.paper.claims for v in on_published_weights(claim, evidence).values()]
+
+
 def published_words(verdict: Verdict, evidence: Evidence) -> str:
     """The claim on each publisher's nets: word and numbers."""
     found = on_published_weights(verdict.claim, evidence)
@@ -193,10 +200,12 @@ def tone(word: str) -> str:
     return next((name for name, members in TONES.items() if word in members), "")
 
 
-def lead(states: list[str], verdicts: list[Verdict], paper: Paper) -> str:
-    """What reproduces, what does not and what was not run, in two sentences; `states` of the tables and figures."""
+def lead(states: list[str], verdicts: list[Verdict], evidence: Evidence) -> str:
+    """What reproduces, what does not and what was not run, in some sentences; `states` of the tables and figures."""
     counts = Counter("measured in part" if "runs" in state else state for state in states)
     order = ("measured", "measured in part", "refused", "not run", "no training", "out of scope", "later")
     parts = [f"{counts[state]} {state}" for state in order if counts[state]]
-    counted = f"{paper.claims_title}: {counts_line(verdicts)}."
+    counted = f"{evidence.paper.claims_title}: {counts_line(verdicts)}."
+    if published := published_verdicts(evidence):
+        counted += f" On one publisher's nets at a time: {counts_line(published)}."
     return f"{counted} The {len(states)} tables and figures: {', '.join(parts)}."

@@ -7,12 +7,12 @@ import textwrap
 
 from paper_tables.paper import Artefact
 from paper_tables.report.commands import state_of, variables
-from paper_tables.report.front_page import caveat, conditions_of_all, counts_line, front_page
+from paper_tables.report.front_page import caveat, conditions_of_all, counts_line, front_page, published_verdicts
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.published import data_words, publishers
+from paper_tables.results.published import publishers
 from paper_tables.tables.table import Table
 from paper_tables.verdicts.cells import Conditions, Judgement, conditions_of, judge, ours_text
-from paper_tables.verdicts.claims import judge_claims, on_published_weights
+from paper_tables.verdicts.claims import judge_claims
 from paper_tables.verdicts.tested import how_tested_in
 
 STATES = {"no training": "computed, no training"}
@@ -47,7 +47,9 @@ def _measured_so_far(evidence: Evidence) -> str:
 
 def _picture(artefact: Artefact, evidence: Evidence) -> str:
     picture = f"![{artefact.title}, ours](report/{evidence.results.profile}/figures/{artefact.name}.svg)"
-    return f"{picture}\n\n*{artefact.title}, ours. Hollow marks: where the paper's curves end, read off its figure.*"
+    filled = " Filled marks beside the axes: published weights, tested here." if publishers(evidence) else ""
+    marks = f"Hollow marks: where the paper's curves end, read off its figure.{filled}"
+    return f"{picture}\n\n*{artefact.title}, ours. {marks}*"
 
 
 def _page(artefact: Artefact, evidence: Evidence) -> str:
@@ -61,7 +63,7 @@ def _row(artefact: Artefact, evidence: Evidence) -> list[str]:
     return [
         f"[{artefact.title}]({_page(artefact, evidence)})",
         _first_sentence(artefact.caption),
-        STATES.get(state := state_of(artefact, evidence), state) + _compared(judged),
+        STATES.get(state := state_of(artefact, evidence), state) + _compared(judged) + _others(artefact, evidence),
         _brief(conditions_of(seeds, evidence.paper, tested)) if seeds else "",
         _example(judged, evidence),
         f"`make {artefact.target}`",
@@ -78,6 +80,13 @@ def _compared(judged: list[Judgement]) -> str:
     decided = [found for found in judged if found.decided]
     good = sum(found.verdict in ("within", "holds") for found in decided)
     return f"; {good} of {len(decided)} numbers within tolerance" if decided else ""
+
+
+def _others(artefact: Artefact, evidence: Evidence) -> str:
+    """How many published nets the table or figure shows."""
+    runs = {cell.run for cell in artefact.cells()} or set(artefact.named_runs())
+    shown = sum(len(runs & set(found.results.runs)) for found in publishers(evidence).values())
+    return f"; {shown} published nets tested" if shown and artefact.status == "measured" else ""
 
 
 def _example(judged: list[Judgement], evidence: Evidence) -> str:
@@ -115,10 +124,8 @@ def _published(evidence: Evidence) -> list[str]:
     if not publishers(evidence):
         return []
     first = front_page(evidence)[0]
-    verdicts = [v for claim in evidence.paper.claims for v in on_published_weights(claim, evidence).values()]
     text = (
-        "**At the paper's length**, weights that others published, tested here by the paper's protocol on each test "
-        f"image once ({data_words(evidence)}). The paper's claims, judged on one publisher's nets at a time: "
-        f"{counts_line(verdicts)}."
+        "**At the paper's length:** weights that others published, tested here by the paper's protocol. The paper's claims, judged on one publisher's nets at a time: "
+        f"{counts_line(published_verdicts(evidence))}."
     )
     return [f"{_wrapped(text)}\n\n{first.first.markdown()}\n{_wrapped(first.change)}", "**Trained here.**"]

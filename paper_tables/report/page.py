@@ -176,7 +176,7 @@ def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) 
         "provenance_columns": list(provenance_of(evidence.results.all_runs[0])) if evidence.results.all_runs else [],
         "provenance_row": lambda training: list(provenance_of(training).values()),
         "root": "",
-        "lead": lead([section.state for section in sections], verdicts, evidence.paper),
+        "lead": lead([section.state for section in sections], verdicts, evidence),
         "drawings": {s.artefact.name: s.drawing for s in sections if s.drawing},
         "judged_claims": claim_groups([v for v in verdicts if judged(v)], evidence.paper),
         "open_claims": claim_groups([v for v in verdicts if not judged(v)], evidence.paper),
