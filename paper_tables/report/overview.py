@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from dataclasses import replace
 
 from paper_tables.paper import Artefact
 from paper_tables.report.commands import state_of, variables
@@ -25,7 +26,9 @@ def overview(evidence: Evidence) -> str:
     report = f"[The report](report/{evidence.results.profile}/REPORT.md) has every number, curve and claim."
     parts = [
         *_published(evidence),
-        _wrapped(f"{_measured_so_far(evidence)} {_claims(evidence)} {report}"),
+        _wrapped(
+            f"{'**Trained here:** ' if publishers(evidence) else ''}{_measured_so_far(evidence)} {_claims(evidence)} {report}"
+        ),
         *(_picture(artefact, evidence) for artefact in evidence.paper.artefacts.values() if "picture" in artefact.spec),
         Table("overview", "", columns, rows).markdown().strip(),
         _options(evidence),
@@ -124,8 +127,10 @@ def _published(evidence: Evidence) -> list[str]:
     if not publishers(evidence):
         return []
     first = front_page(evidence)[0]
-    text = (
-        "**At the paper's length:** weights that others published, tested here by the paper's protocol. The paper's claims, judged on one publisher's nets at a time: "
-        f"{counts_line(published_verdicts(evidence))}."
-    )
-    return [f"{_wrapped(text)}\n\n{first.first.markdown()}\n{_wrapped(first.change)}", "**Trained here.**"]
+    verdicts = counts_line(published_verdicts(evidence))
+    text = "**At the paper's length:** weights that others published, tested here by the paper's protocol. Its claims, "
+    text += f"judged on one publisher's nets at a time: {verdicts}."
+    seen = conditions_of_all(evidence).values()
+    conditions = f" ({'; '.join(_brief(found) for found in seen)})" if seen else ""
+    table = replace(first.first, columns=[*first.first.columns[:-1], first.first.columns[-1] + conditions])
+    return [f"{_wrapped(text)}\n\n{table.markdown()}\n{_wrapped(first.change)}"]
