@@ -24,11 +24,10 @@ def overview(evidence: Evidence) -> str:
     columns = ["", "what it is", "state", "conditions", "for example, in %", "command"]
     rows: list[list[str] | str] = [_row(artefact, evidence) for artefact in evidence.paper.artefacts.values()]
     report = f"[The report](report/{evidence.results.profile}/REPORT.md) has every number, curve and claim."
+    head = "**Trained here:** " if publishers(evidence) else ""
     parts = [
         *_published(evidence),
-        _wrapped(
-            f"{'**Trained here:** ' if publishers(evidence) else ''}{_measured_so_far(evidence)} {_claims(evidence)} {report}"
-        ),
+        _wrapped(f"{head}{_measured_so_far(evidence)} {_claims(evidence)} {report}"),
         *(_picture(artefact, evidence) for artefact in evidence.paper.artefacts.values() if "picture" in artefact.spec),
         Table("overview", "", columns, rows).markdown().strip(),
         _options(evidence),
