@@ -114,4 +114,4 @@ def footline(
 ) -> None:
     """Which data and budget the numbers `metric` come from, in small print under the figure."""
     seen = conditions_for(trainings, evidence.paper, metric, protocol) if trainings else "nothing run; marks: the paper"
-    figure.supxlabel(f"profile {evidence.results.profile}: {seen}", size=pt(7.5), color="#666666")
+    figure.supxlabel(evidence.source or f"profile {evidence.results.profile}: {seen}", size=pt(7.5), color="#666666")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from paper_tables.results.reader import RunResult
 from paper_tables.tables.readings import layer_responses, sorted_responses, words_for
 
 SHOWN = 10  # nets that are switched on at first
+SYMBOLS = ("diamond", "cross", "x", "star")  # of publishers, as plotly names those of curves.published_marks
 EXTRAS = ("lr", "train_loss")  # shown beside a point under the pointer
 POINTS = 500  # of a line on the page at most; the files keep every point
 
@@ -81,7 +83,7 @@ def _curves_panel(panel: dict[str, Any], artefact: Artefact, evidence: Evidence,
         "x": [float(x) * scale for x in panel["x"]],
         "y": [curves.bottom_of(panel, evidence), frame.top],
         "lines": lines,
-        "marks": list(_marks(panel, artefact, scale)),
+        "marks": [*_marks(panel, artefact, scale), *_published_marks(panel, evidence, scale)],
     }
 
 
@@ -131,6 +133,17 @@ def _marks(panel: dict[str, Any], artefact: Artefact, scale: float) -> Iterable[
         text = f"{cell.printed}{f' ± {cell.pm:g}' if cell.pm else ''} %"
         place = {"x": x, "y": cell.paper, "pm": cell.pm or 0.0, "bound": cell.bound or ""}
         yield {"net": cell.run, "series": series, **place, "text": text}
+
+
+def _published_marks(panel: dict[str, Any], evidence: Evidence, scale: float) -> Iterable[dict[str, Any]]:
+    """The errors of published nets at the right end of a panel, each publisher's by a symbol of its own."""
+    for (who, (found, _)), symbol in zip(curves.published_marks(evidence).items(), SYMBOLS, strict=False):
+        for run, series in product(panel["curves"], panel["series"]):
+            for training in found.trainings(run):
+                error = training.result["metrics"][series]
+                place = {"x": float(panel["x"][1]) * scale, "y": error, "pm": 0.0, "bound": ""}
+                text = f"{error:.2f} % ({who}'s weights, tested here)"
+                yield {"net": run, "series": series, **place, "text": text, "who": who, "symbol": symbol}
 
 
 def responses_plot(artefact: Artefact, evidence: Evidence) -> dict[str, Any]:

@@ -174,14 +174,16 @@ def claim_groups(verdicts: list[Verdict], paper: Paper) -> list[tuple[str, list[
 
 def claims_table(verdicts: list[Verdict], conditions: str, evidence: Evidence) -> Table:
     """The claims as a table; `conditions`: what the measured ones rest on."""
-    columns = ["claim", "verdict", "numbers", "margin", "section", "with published weights"]
-    columns, rows = columns if publishers(evidence) else columns[:-1], list[list[str] | str]()
+    columns = ["claim", "verdict", "numbers", "margin", "section"]
+    rows: list[list[str] | str] = []
     for title, those in claim_groups(verdicts, evidence.paper):
-        cells = ([str(v.claim["text"]), v.word, v.numbers, v.margin, str(v.claim["section"])] for v in those)
-        more = ([published_words(v, evidence)] if publishers(evidence) else [] for v in those)
-        rows += [title, *([*row, *last] for row, last in zip(cells, more, strict=True))]
-    caption = f"{evidence.paper.claims_title}: sentences that can be checked"
-    return Table("claims", caption, columns, rows, frozenset({1}), [rule_words(evidence.paper)], conditions=conditions)
+        rows += [title, *([str(v.claim["text"]), v.word, v.numbers, v.margin, str(v.claim["section"])] for v in those)]
+    caption, rule = f"{evidence.paper.claims_title}: sentences that can be checked", rule_words(evidence.paper)
+    table = Table("claims", caption, columns, rows, frozenset({1}), [rule], conditions=conditions)
+    if not publishers(evidence):
+        return table
+    judged = [v for _, those in claim_groups(verdicts, evidence.paper) for v in those]
+    return table.with_columns(["with published weights"], [[published_words(v, evidence)] for v in judged], at=2)
 
 
 def published_verdicts(evidence: Evidence) -> list[Verdict]:

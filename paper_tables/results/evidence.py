@@ -12,6 +12,7 @@ from paper_tables.results.reader import Results, RunResult
 class Evidence:
     paper: Paper
     results: Results
+    source: str = ""  # where the numbers come from, if not from trainings of a profile
 
     def trainings(self, run: str) -> list[RunResult]:
         """The finished seeds of a run; empty where it was not trained, or is no run of ours."""

@@ -25,7 +25,11 @@ def publishers(evidence: Evidence) -> dict[str, Evidence]:
             found.setdefault(single["publisher"], []).append(training)
     results = replace(evidence.results, profile=PROFILE, unfinished={}, refused={}, skipped=[], ensembles={})
     return {
-        publisher: replace(evidence, results=replace(results, runs={training.run: [training] for training in nets}))
+        publisher: replace(
+            evidence,
+            results=replace(results, runs={training.run: [training] for training in nets}),
+            source=f"{publisher}'s weights, tested on {_description(nets[0])}",
+        )
         for publisher, nets in sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
     }
 
@@ -42,14 +46,17 @@ def _as_training(name: str, single: dict[str, Any], results: Results, paper: Pap
 def data_words(evidence: Evidence) -> str:
     """The images that published nets were tested on."""
     trainings = [training for found in publishers(evidence).values() for training in found.results.all_runs]
-    given = dict.fromkeys(" ".join(str(t.provenance["data"]["description"]).split()) for t in trainings)
-    return "; ".join(given)
+    return "; ".join(dict.fromkeys(map(_description, trainings)))
+
+
+def _description(training: RunResult) -> str:
+    return " ".join(str(training.provenance["data"]["description"]).split())
 
 
 def recipe_words(publisher: str, evidence: Evidence) -> str:
     """How a publisher trained, how its own numbers were chosen, and what ours were measured on."""
     trainings = evidence.results.all_runs
-    data = " ".join(str(trainings[0].provenance["data"]["description"]).split())
+    data = _description(trainings[0])
     claim, recipe = trainings[0].result["claim"], trainings[0].provenance["recipe"]
     return (
         f"{publisher}'s weights: {recipe}. Claimed: {claim}. Measured on {trainings[0].result['n_test']:,} test images "

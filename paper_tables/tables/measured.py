@@ -109,7 +109,8 @@ def detailed_table(artefact: Artefact, evidence: Evidence) -> Table:
     table = Table(artefact.name, artefact.caption, columns, rows, ours, notes, latex_columns=n + 4)
     table = replace(table, minor=minor, links=links)
     runs = [cells[-1].run if isinstance(cells[-1], Cell) else None for _, cells in artefact.rows if cells]
-    return with_publishers(table, runs, {"test_error": "test error", "train_error": "training error"}, evidence)
+    metrics = {"test_error": "test error", "train_error": "training error"}
+    return with_publishers(table, runs, metrics, evidence, at=n + 3)
 
 
 def _detailed_row(cells: list[str | Cell], evidence: Evidence) -> list[str]:

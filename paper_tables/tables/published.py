@@ -23,27 +23,36 @@ def beside(artefact: Artefact, table: Table, evidence: Evidence) -> Table:
     return with_published(artefact, table, evidence) if any("published" in row for row, _ in artefact.rows) else table
 
 
-def with_publishers(table: Table, runs: Sequence[str | None], metrics: dict[str, str], evidence: Evidence) -> Table:
-    """A column more for each publisher and metric where one of its nets stands in a row; `runs`: of the rows in order.
+def with_publishers(
+    table: Table, runs: Sequence[str | None], metrics: dict[str, str], evidence: Evidence, at: int | None = None
+) -> Table:
+    """The table with `columns_of` before its column `at` (None: at its end); `runs`: those of its rows in order."""
+    heads, cells, notes = columns_of(runs, metrics, evidence)
+    return replace(table.with_columns(heads, cells, at), notes=[*table.notes, *notes])
 
-    `metrics`: name -> its words. A test error stands beside the one that the publisher claims.
+
+def columns_of(
+    runs: Sequence[str | None], metrics: dict[str, str], evidence: Evidence
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """For published nets of some runs: heads, a row of cells for each run, and notes.
+
+    `metrics`: name -> its words; a column for each and each publisher. A test error stands beside the claimed one.
     """
-    for publisher, found in publishers(evidence).items():
-        if not any(run in found.results.runs for run in runs):
-            continue
-        columns = [f"{words} · {publisher}" for words in metrics.values()]
-        numbers = iter([[_of(run, metric, found) for metric in metrics] for run in runs])
-        rows: list[list[str] | str] = [row if isinstance(row, str) else [*row, *next(numbers)] for row in table.rows]
-        notes = [*table.notes, recipe_words(publisher, found)]
-        table = replace(table, columns=[*table.columns, *columns], rows=rows, notes=notes)
-    return table
+    there = {
+        who: found for who, found in publishers(evidence).items() if any(run in found.results.runs for run in runs)
+    }
+    pairs = [(metric, who) for metric in metrics for who in there]
+    claimed = {metric: " (claimed)" if metric == "test_error" else "" for metric in metrics}
+    heads = [f"{metrics[metric]} of published weights{claimed[metric]} · {who}" for metric, who in pairs]
+    cells = [[_of(run, metric, there[who]) for metric, who in pairs] for run in runs]
+    return heads, cells, [recipe_words(who, found) for who, found in there.items()]
 
 
 def _of(run: str | None, metric: str, found: Evidence) -> str:
     if not found.trainings(run or ""):
         return ""
     [training] = found.trainings(run or "")
-    claimed = f" (claimed {training.value('claimed'):.2f})" if metric == "test_error" else ""
+    claimed = f" ({training.value('claimed'):.2f})" if metric == "test_error" else ""
     return f"{training.value(metric):.2f}{claimed}"
 
 

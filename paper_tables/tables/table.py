@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 NOT_RUN = "not run"
 
@@ -30,6 +30,27 @@ class Table:
     def body(self) -> Iterator[list[str]]:
         """Rows without the headings between them."""
         return (row for row in self.rows if not isinstance(row, str))
+
+    def with_columns(self, heads: list[str], cells: list[list[str]], at: int | None = None) -> Table:
+        """The table with more columns before column `at` (None: at its end); `cells`: of each row without a heading."""
+        at = len(self.columns) if at is None else at
+        more = iter(cells)
+        rows: list[list[str] | str] = [
+            row if isinstance(row, str) else [*row[:at], *next(more), *row[at:]] for row in self.rows
+        ]
+
+        def moved(column: int) -> int:
+            return column if column < at else column + len(heads)
+
+        return replace(
+            self,
+            columns=[*self.columns[:at], *heads, *self.columns[at:]],
+            rows=rows,
+            ours=frozenset(map(moved, self.ours)),
+            minor=frozenset(map(moved, self.minor)),
+            links={(row, moved(column)): run for (row, column), run in self.links.items()},
+            latex_columns=self.latex_columns and moved(self.latex_columns),
+        )
 
     def ours_line(self) -> list[str]:
         return [f"Ours: {self.conditions}."] if self.conditions else []

@@ -77,7 +77,9 @@
     if (data.panels.some((panel) => panel.marks.length)) {
       const shown = [...new Set(data.panels.flatMap((panel) => panel.marks.map((mark) => shape(data, mark))))];
       const key = element("span", { className: "key", textContent: shown.join(", ") });
-      made.push(group("Paper", tick("values read off its figure", true, redraw((on) => { state.marks = on; })), key));
+      const others = data.panels.some((panel) => panel.marks.some((mark) => mark.who));
+      const published = others ? [tick("published weights", true, redraw((on) => { state.published = on; }))] : [];
+      made.push(group("Paper", tick("values read off its figure", true, redraw((on) => { state.marks = on; })), ...published, key));
     }
     return element("div", { className: "controls" }, ...made);
   }
@@ -104,7 +106,10 @@
   const kind = (mark) => mark.bound || mark.series;
 
   // ○ test error, ▽ below this
+  const FILLED = { diamond: "◆", cross: "✚", x: "✖", star: "★" };
+
   function shape(data, mark) {
+    if (mark.who) return `${FILLED[mark.symbol]} ${mark.who}'s weights`;
     const label = mark.bound ? mark.bound + " this" : data.series.find((s) => s.id === mark.series).label;
     return `${SHAPES[kind(mark)][0]} ${label}`;
   }
@@ -127,10 +132,11 @@
 
   function markTrace(plot, mark, axes) {
     const net = plot.data.nets.find((n) => n.id === mark.net);
-    const symbol = SHAPES[kind(mark)][1];
-    return { type: "scatter", mode: "markers", name: `paper: ${net.label}${words(plot.data, mark.series)}`, x: [mark.x], y: [mark.y], ...axes,
-      cliponaxis: false, hoverinfo: "none", meta: () => mark.text + " (read off the figure)",
-      marker: { symbol, size: 9, color: tint(net), line: { width: 2, color: tint(net) } },
+    const symbol = mark.symbol || SHAPES[kind(mark)][1];
+    const size = mark.series === "train_error" && mark.who ? 6 : 9;
+    return { type: "scatter", mode: "markers", name: `${mark.who || "paper"}: ${net.label}${words(plot.data, mark.series)}`, x: [mark.x], y: [mark.y], ...axes,
+      cliponaxis: false, hoverinfo: "none", meta: () => mark.text + (mark.who ? "" : " (read off the figure)"),
+      marker: { symbol, size, color: tint(net), line: { width: 2, color: tint(net) } },
       error_y: { type: "constant", value: mark.pm, visible: mark.pm > 0, thickness: 1, width: 3, color: tint(net) } };
   }
 
@@ -203,7 +209,8 @@
       const id = i ? String(i + 1) : "";
       const axes = { xaxis: "x" + id, yaxis: "y" + id };
       const lines = panel.lines.filter((line) => shown(plot, line)).flatMap((line) => lineTraces(plot, line, axes));
-      const marks = plot.state.marks ? panel.marks.filter((mark) => visible(plot, mark)).map((mark) => markTrace(plot, mark, axes)) : [];
+      const on = (mark) => (mark.who ? plot.state.published : plot.state.marks) && visible(plot, mark);
+      const marks = panel.marks.filter(on).map((mark) => markTrace(plot, mark, axes));
       return [...lines, ...marks];
     });
     const options = { displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: false, scrollZoom: false, displayModeBar: !touch.matches,
@@ -214,7 +221,7 @@
   function start(figure) {
     const name = figure.dataset.plot;
     const data = JSON.parse(document.getElementById("plot-" + name).textContent);
-    const state = { nets: {}, series: {}, seeds: {}, each: false, axis: "linear", range: "figure", marks: true };
+    const state = { nets: {}, series: {}, seeds: {}, each: false, axis: "linear", range: "figure", marks: true, published: true };
     data.nets.forEach((net) => { state.nets[net.id] = net.on; });
     const alt = figure.querySelector("img").alt;
     const host = element("div", { className: "host", id: "live-" + name });

@@ -45,16 +45,21 @@ def test_a_net_measured_on_the_official_images_is_shown_from_there(results: Path
 
 def test_tables_have_columns_of_theirs(results: Path) -> None:
     found = table("table6", results)
-    theirs = ["test error · one", "training error · one", "test error · two", "training error · two"]
-    assert found.columns[-4:] == theirs
+    test, train = "test error of published weights (claimed)", "training error of published weights"
+    first = found.columns.index("verdict") + 1
+    theirs = slice(first, first + 4)
+    assert found.columns[theirs] == [f"{test} · one", f"{test} · two", f"{train} · one", f"{train} · two"]
+    assert found.columns[first + 4] == "difference"
+    assert found.ours == {4, 5, 10, 11}
     rows = {(row[0], row[1]): row for row in found.body()}
-    assert rows["ResNet", "56"][-4:] == ["7.50 (claimed 7.50)", "0.10", "6.60 (claimed 6.60)", "0.20"]
-    assert rows["plain", "56"][-4:] == ["13.10 (claimed 13.10)", "6.00", "", ""]
+    assert rows["ResNet", "56"][theirs] == ["7.50 (7.50)", "6.60 (6.60)", "0.10", "0.20"]
+    assert rows["plain", "56"][theirs] == ["13.10 (13.10)", "", "6.00", ""]
     assert rows["ResNet", "56"][4] == "not run"
     assert "Claimed: the lowest of all epochs" in found.notes[-1]
     assert "n = 1" in found.notes[-1]
     figure = table("fig1", results)
-    assert figure.columns[-2:] == ["training error · one", "test error · one"]  # the other publisher has no plain nets
+    heads = ["training error of published weights · one", "test error of published weights (claimed) · one"]
+    assert figure.columns[-2:] == heads  # the other publisher has no plain nets
 
 
 def test_responses_have_rows_of_theirs(results: Path) -> None:
@@ -69,12 +74,12 @@ def test_claims_are_judged_on_each_publishers_nets(results: Path) -> None:
     rows = {row[0]: row for row in claims_table(verdicts, "", found).body()}
     degradation = rows["Degradation: plain-56 has a higher test error than plain-20."]
     assert degradation[1] == "not run"
-    assert degradation[-1].startswith("one: holds in one run each (plain-20 9.70 % (n = 1), plain-56 13.10 % (n = 1)")
+    assert degradation[2].startswith("one: holds in one run each (plain-20 9.70 % (n = 1), plain-56 13.10 % (n = 1)")
     depth = next(row for text, row in rows.items() if text.startswith("ResNets gain from depth: ResNet-56"))
-    assert "two: holds in one run each" in depth[-1]
+    assert "two: holds in one run each" in depth[2]
     write_published(results, "two", R56, 8.9)
     again = {row[0]: row for row in claims_table(verdicts, "", evidence(results)).body()}
-    assert "two: does not hold in one run each" in again[depth[0]][-1]
+    assert "two: does not hold in one run each" in again[depth[0]][2]
 
 
 def test_they_are_never_ours(results: Path) -> None:
