@@ -106,9 +106,11 @@ class Artefact:
         runs = [*self.spec.get("curves", []), *self.spec.get("ensemble", [])]
         for panel in self.spec.get("panels", []):
             runs += panel["curves"] + [panel[key] for key in ("off_scale",) if key in panel]
+        borrowed = False
         for mapping, _ in self.rows:
-            if mapping.get("borrowed"):
-                break
+            borrowed = bool(mapping.get("borrowed")) if "block" in mapping else borrowed
+            if borrowed:
+                continue
             named = [mapping, *(value for value in mapping.get("cells", []) if isinstance(value, dict))]
             runs += [entry["run"] for entry in named if "run" in entry]
         return list(dict.fromkeys(runs))
@@ -201,6 +203,32 @@ def guess(word: str, known: list[str]) -> str:
 
 # ---- Loading ----
 
+# What an entry, a row and a claim may say; papers/resnet.yaml explains each.
+ARTEFACT_KEYS = (
+    *(
+        "title",
+        "target",
+        "section",
+        "caption",
+        "protocol",
+        "status",
+        "reason",
+        "text",
+        "columns",
+        "rows",
+        "eval",
+        "metric",
+    ),
+    *("detailed", "ensemble", "nets", "counted_too", "text_flops", "figure", "picture", "size", "printed", "panels"),
+    *("readings", "marks_at", "words", "curves", "dashed", "thin", "x", "y", "pm", "sorted_readings", "layer_readings"),
+    *("with_published_weights", "options", "option_words", "about", "blocks", "general"),
+)
+ROW_KEYS = ("run", "cells", "block", "borrowed", "published", "count")
+CLAIM_KEYS = (
+    *("id", "section", "text", "rule", "metric", "protocol", "of", "pairs", "to", "than", "margin", "margins"),
+    *("partial", "counted"),
+)
+
 
 class _AsPrinted(yaml.SafeLoader):
     """Reads 8.80 as the text "8.80": a number stays as the paper prints it."""
@@ -240,6 +268,11 @@ def load(name: str = "resnet") -> Paper:
     data["metrics"] = {key: Metric(**value) for key, value in data["metrics"].items()}
     data.pop("reasons")
     paper = Paper(artefacts={}, **data)
+    for claim in paper.claims:
+        try:
+            _check_keys(claim, CLAIM_KEYS)
+        except ValueError as error:
+            raise UserError(f"{path.name}: claim {claim['id']}: {error}") from None
     for key, spec in specs.items():
         try:
             paper.artefacts[key] = _artefact(key, spec, paper)
@@ -250,6 +283,7 @@ def load(name: str = "resnet") -> Paper:
 
 def _artefact(name: str, spec: dict[str, Any], paper: Paper) -> Artefact:
     """A table or figure from its entry in the file. Raises ValueError or KeyError."""
+    _check_keys(spec, ARTEFACT_KEYS)
     status = spec.get("status", "measured")
     words = {key: str(spec.get(key, "")) for key in ("title", "section", "caption", "protocol")}
     if not all(words.values()) or status not in STATUSES or (status != "measured" and "reason" not in spec):
@@ -258,6 +292,7 @@ def _artefact(name: str, spec: dict[str, Any], paper: Paper) -> Artefact:
     columns = columns_of(spec)
     for row in spec.get("rows", []):
         mapping = row if isinstance(row, dict) else {"cells": row}
+        _check_keys(mapping, ROW_KEYS)
         values = mapping.get("cells", [])
         if values and len(values) != len(columns):
             raise ValueError(f"a row has {len(values)} cells for {len(columns)} columns: {values}")
@@ -270,6 +305,13 @@ def _artefact(name: str, spec: dict[str, Any], paper: Paper) -> Artefact:
     ]
     reason, target = str(spec.get("reason", "")), spec.get("target", name)
     return Artefact(name, status=status, reason=reason, target=target, spec=spec, rows=rows, readings=readings, **words)
+
+
+def _check_keys(given: dict[str, Any], known: tuple[str, ...]) -> None:
+    """Raises ValueError for a key that nothing would read."""
+    for key in given:
+        if key not in known:
+            raise ValueError(f"no such key: {key}{guess(key, list(known))}")
 
 
 def columns_of(spec: dict[str, Any]) -> list[dict[str, Any]]:

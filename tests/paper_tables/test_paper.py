@@ -1,11 +1,12 @@
 """What the paper's file says, and what a cell of it knows."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from paper_tables import paper
-from paper_tables.paper import Cell
+from paper_tables.paper import Cell, UserError, load
 from paper_tables.verdicts import claims
 from paper_tables.verdicts.cells import Measured, conditions_of
 from tests.helpers.evidence import PAPER, ROOT
@@ -101,3 +102,25 @@ def test_a_table_of_precisions_has_the_highest_as_its_best() -> None:
     measured = Measured((75.0, 77.0), conditions_of([], PAPER))
     assert (cell.better, cell.protocol) == ("higher", "voc")
     assert measured.text(cell).startswith("77.00 best (76.00")
+
+
+@pytest.mark.parametrize(
+    ("written", "slip", "told"),
+    [
+        ("    dashed: [", "    dahsed: [", "fig7: no such key: dahsed, did you mean 'dashed'?"),
+        ("borrowed: true}", "borowed: true}", "no such key: borowed, did you mean 'borrowed'?"),
+        (
+            "rule: above, metric: test_error, of: [cifar10-plain-110]",
+            "rule: above, metric: test_error, metrik: x, of: [cifar10-plain-110]",
+            "claim plain-110: no such key: metrik, did you mean 'metric'?",
+        ),
+    ],
+)
+def test_a_misspelt_key_is_named(
+    written: str, slip: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (paper.PAPERS / "resnet.yaml").read_text()
+    (tmp_path / "slip.yaml").write_text(text.replace(written, slip, 1))
+    monkeypatch.setattr(paper, "PAPERS", tmp_path)
+    with pytest.raises(UserError, match=re.escape(told)):
+        load("slip")
