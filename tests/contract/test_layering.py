@@ -68,7 +68,8 @@ def test_the_report_stage_needs_no_training_code(path: Path) -> None:
     assert violations(path.read_text(), heavy, module=module_name(path)) == []
 
 
-# Imports run downwards: a part may use itself and what stands above it in this table.
+# Imports run one way: a part may use its own line and the lines above it. `python -m tests.contract.test_layering`
+# prints how many imports run from each line to each.
 FLOORS = {
     "reproduce": [
         "reproduce.utils",
@@ -120,7 +121,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 
 
 @pytest.mark.parametrize("package", FLOORS)
-def test_imports_run_downwards(package: str) -> None:
+def test_imports_run_one_way(package: str) -> None:
     floors, graph = FLOORS[package], graph_of(package)
     rows = [(name, used) for name, all_used in graph.items() for used in all_used if package not in (name, used)]
     upwards = [f"{name} -> {used}" for name, used in rows if floor_of(used, floors) > floor_of(name, floors)]
@@ -245,3 +246,22 @@ def ignored(path: str) -> bool:
     if code not in (0, 1):
         pytest.skip("not a git checkout")
     return code == 0
+
+
+def table(package: str) -> str:
+    """A line for each floor: its modules, lines of code, and its imports from each floor, the lowest first."""
+    floors, graph = FLOORS[package], graph_of(package)
+    lengths = {
+        module_name(path).removesuffix(".__init__"): len(path.read_text().splitlines()) for path in sources(package)
+    }
+    rows = []
+    for i, parts in enumerate(floors):
+        names = [name for name in graph if name != package and floor_of(name, floors) == i]
+        used = [floor_of(u, floors) for name in names for u in graph[name] if u != package]
+        counts = " ".join(f"{used.count(k):4}" for k in range(len(floors)))
+        rows.append(f"{parts:52} {len(names):3} modules {sum(lengths[n] for n in names):5} lines   imports {counts}")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print("\n\n".join(map(table, FLOORS)))
