@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from paper_tables.paper import Artefact, Cell, Paper
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.published import data_words, publishers
+from paper_tables.results.published import publishers
 from paper_tables.results.reader import RunResult
 from paper_tables.tables.measured import verdict_text
 from paper_tables.tables.readings import reading_table
@@ -94,9 +94,7 @@ def change_words(judged: list[Judgement], evidence: Evidence) -> str:
     for who, nets in [*on_publishers(judged, evidence).items(), ("here", judged)]:
         words = [_step(a, b, b.measured.mean - a.measured.mean) for a, b in _pairs(nets) if a.measured and b.measured]
         steps += [f"{', '.join(words)} ({who})"] if words else []
-    others = [who for who, nets in on_publishers(judged, evidence).items() if any(j.measured for j in nets)]
-    who = f"{' and '.join(others)}: weights that others published, tested here on {data_words(evidence)}. "
-    return f"{who if others else ''}Error from the shallower to the deeper net, in points: {'; '.join(steps)}."
+    return f"From the shallower to the deeper net, in points: {'; '.join(steps)}."
 
 
 def _pairs(judged: list[Judgement]) -> list[tuple[Judgement, Judgement]]:
@@ -183,7 +181,7 @@ def claims_table(verdicts: list[Verdict], conditions: str, evidence: Evidence) -
     if not publishers(evidence):
         return table
     judged = [v for _, those in claim_groups(verdicts, evidence.paper) for v in those]
-    return table.with_columns(["with published weights"], [[published_words(v, evidence)] for v in judged], at=2)
+    return table.with_columns(["with published weights"], [[claim_words(v, evidence)] for v in judged], at=2)
 
 
 def published_verdicts(evidence: Evidence) -> list[Verdict]:
@@ -191,7 +189,7 @@ def published_verdicts(evidence: Evidence) -> list[Verdict]:
     return [v for claim in evidence.paper.claims for v in on_published_weights(claim, evidence).values()]
 
 
-def published_words(verdict: Verdict, evidence: Evidence) -> str:
+def claim_words(verdict: Verdict, evidence: Evidence) -> str:
     """The claim on each publisher's nets: word and numbers."""
     found = on_published_weights(verdict.claim, evidence)
     return "; ".join(f"{publisher}: {v.word} ({v.numbers})" for publisher, v in found.items())

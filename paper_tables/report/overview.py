@@ -10,7 +10,7 @@ from paper_tables.paper import Artefact
 from paper_tables.report.commands import state_of, variables
 from paper_tables.report.front_page import caveat, conditions_of_all, counts_line, front_page, published_verdicts
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.published import publishers
+from paper_tables.results.published import data_words, publishers
 from paper_tables.tables.table import Table
 from paper_tables.verdicts.cells import Conditions, Judgement, conditions_of, judge, ours_text
 from paper_tables.verdicts.claims import judge_claims
@@ -24,7 +24,7 @@ def overview(evidence: Evidence) -> str:
     columns = ["", "what it is", "state", "conditions", "for example, in %", "command"]
     rows: list[list[str] | str] = [_row(artefact, evidence) for artefact in evidence.paper.artefacts.values()]
     report = f"[The report](report/{evidence.results.profile}/REPORT.md) has every number, curve and claim."
-    head = "**Trained here:** " if publishers(evidence) else ""
+    head = "**Trained here.** " if publishers(evidence) else ""
     parts = [
         *_published(evidence),
         _wrapped(f"{head}{_measured_so_far(evidence)} {_claims(evidence)} {report}"),
@@ -127,8 +127,9 @@ def _published(evidence: Evidence) -> list[str]:
         return []
     first = front_page(evidence)[0]
     verdicts = counts_line(published_verdicts(evidence))
-    text = "**At the paper's length:** weights that others published, tested here by the paper's protocol. Its claims, "
-    text += f"judged on one publisher's nets at a time: {verdicts}."
+    who = " and ".join(publishers(evidence))
+    text = f"**At the paper's length:** weights that {who} published, tested here by the paper's protocol "
+    text += f"({data_words(evidence)}). The paper's claims on one publisher's nets at a time: {verdicts}."
     seen = conditions_of_all(evidence).values()
     conditions = f" ({'; '.join(_brief(found) for found in seen)})" if seen else ""
     table = replace(first.first, columns=[*first.first.columns[:-1], first.first.columns[-1] + conditions])

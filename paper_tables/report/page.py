@@ -21,7 +21,7 @@ from paper_tables.report.commands import make_command, missing_commands, state_o
 from paper_tables.report.front_page import claim_groups, claims_table, lead, tone
 from paper_tables.report.run_pages import run_page
 from paper_tables.results.evidence import Evidence
-from paper_tables.results.published import publishers
+from paper_tables.results.published import published_words, publishers
 from paper_tables.results.reader import RunResult
 from paper_tables.tables.every_run import runs_table, seeds_csv
 from paper_tables.tables.measured import artefact_table
@@ -180,6 +180,7 @@ def _page(sections: list[Section], verdicts: list[Verdict], evidence: Evidence) 
         "drawings": {s.artefact.name: s.drawing for s in sections if s.drawing},
         "judged_claims": claim_groups([v for v in verdicts if judged(v)], evidence.paper),
         "open_claims": claim_groups([v for v in verdicts if not judged(v)], evidence.paper),
+        "published_words": published_words(evidence),
         "published_claims": partial(on_published_weights, evidence=evidence) if publishers(evidence) else None,
         "evidence": lambda verdict: [(run, run in evidence.results.runs) for run in runs_of(verdict.claim)],
         "runs": runs_table("runs", "Every training of the paper", list(evidence.paper.runs), evidence),

@@ -49,6 +49,12 @@ def data_words(evidence: Evidence) -> str:
     return "; ".join(dict.fromkeys(map(_description, trainings)))
 
 
+def published_words(evidence: Evidence) -> str:
+    """Whose nets stand beside ours, and on what they were tested, in a sentence; empty without any."""
+    who = " and ".join(publishers(evidence))
+    return f"{who}: weights that others published, tested here on {data_words(evidence)}." if who else ""
+
+
 def _description(training: RunResult) -> str:
     return " ".join(str(training.provenance["data"]["description"]).split())
 
