@@ -58,10 +58,11 @@ $(call one_of,PALETTE,safe paper)
 # $(call quoted,VALUE): one word for the shell, whatever is in it.
 quoted = '$(subst ','\'',$(1))'
 
-# A misspelt variable would be ignored, and PROFIL=short train at full length. The table in docs/running.md says which there are.
-VARIABLES = $(strip $(shell awk -F '|' '/^\| `[A-Z]/ { gsub(/[`,]/, "", $$2); print $$2 }' docs/running.md))
+# A misspelt variable would be ignored, and PROFIL=short train at full length. The table in docs/running.md says which there are; without
+# that page nothing is checked.
+VARIABLES = $(strip $(shell awk -F '|' '/^\| `[A-Z]/ { gsub(/[`,]/, "", $$2); print $$2 }' $(call quoted,$(dir $(firstword $(MAKEFILE_LIST)))docs/running.md) 2> /dev/null))
 GIVEN     = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-UNKNOWN  := $(if $(MAKEOVERRIDES),$(firstword $(filter-out $(VARIABLES),$(GIVEN))))
+UNKNOWN  := $(if $(and $(MAKEOVERRIDES),$(VARIABLES)),$(firstword $(filter-out $(VARIABLES),$(GIVEN))))
 NEAREST   = $(shell $(PYTHON3) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' \
               $(call quoted,$(UNKNOWN)) $(VARIABLES) 2> /dev/null)
 $(if $(UNKNOWN),$(error $(UNKNOWN): no such variable; $(or $(NEAREST:%=did you mean %?),there are $(VARIABLES)) (docs/running.md)))

@@ -97,9 +97,10 @@ def check_images(subject: Subject, classes: int, path: Path) -> Check:
     """Draws what the net sees, in raw pixels again, with the labels: whether they belong together a person sees."""
     data, device = subject.data, subject.device
     made = partial(Check, "images", False)
+    spread = max(1, data.n_test // IMAGES)  # as a process among so many sees them: of all classes
     parts = {
         "training images as the net sees them": data.train_batch(0, device=device),
-        "test images as the net sees them": next(data.test_batches(device, size=IMAGES)),
+        "test images as the net sees them": next(data.test_batches(device, 0, spread, size=IMAGES)),
     }
     for title, (images, labels) in parts.items():
         if not images.isfinite().all():
