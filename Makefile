@@ -139,7 +139,7 @@ check-data: $(INSTALLED) ## Is the ImageNet folder DATA complete? DECODE=1 decod
 	@$(REPRODUCE) check-data $(if $(DATA),--root $(call quoted,$(DATA))) $(if $(filter-out 0,$(DECODE)),--decode) \
 	  $(if $(SIDE),--side $(SIDE)) $(if $(SHARDS),--shards $(call quoted,$(SHARDS)))
 bench-data: $(INSTALLED) ## Images per second of ImageNet's training view, against torchvision's pipeline
-	@$(PYTHON) -m benchmarks data $(if $(IMAGES),--images $(call quoted,$(IMAGES))) && $(PAPER) speed loader
+	@$(PYTHON) -m benchmarks data $(if $(IMAGES),--images $(call quoted,$(IMAGES))) && $(PAPER) speed data
 bench-imagenet: $(INSTALLED) ## Images per second of ImageNet training
 	@$(PYTHON) -m benchmarks imagenet $(if $(DATA),--root $(call quoted,$(DATA))) && $(PAPER) speed imagenet
 
@@ -201,8 +201,8 @@ architectures: $(INSTALLED) ## Count the nets layer by layer again: results/arch
 	@$(REPRODUCE) architectures
 bench: $(INSTALLED)  ## Speed of a training step, against a common loop and against bare PyTorch
 	@$(PYTHON) -m benchmarks step && $(PAPER) speed step
-bench-options: $(INSTALLED) ## Speed of a step by precision, memory layout, compilation, CUDA graph, threads
-	@$(PYTHON) -m benchmarks variants && $(PAPER) speed options
+bench-variants: $(INSTALLED) ## Speed of a step by precision, memory layout, compilation, CUDA graph, threads
+	@$(PYTHON) -m benchmarks variants && $(PAPER) speed variants
 bench-jobs: $(INSTALLED) ## Speed of several trainings at the same time on one device
 	@$(PYTHON) -m benchmarks jobs && $(PAPER) speed jobs
 bench-report: $(INSTALLED) ## Seconds that the whole report of PROFILE takes, imports and rendering
@@ -268,4 +268,4 @@ smoke: $(INSTALLED)
 	$(foreach protocol,10-crop multi-scale,$(REPRODUCE) $(call measure,evaluate:$(protocol),$$imagenet) && ) \
 	$(REPRODUCE) $(call measure,ensemble:multi-scale,$$several) && $(call render,all)
 
-.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs bench-options report check compare plan sanity status dashboard wandb-publish test test-all test-gpu test-reliability smoke bench clean footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(CIFAR) $(PRINTED)
+.PHONY: as-it-is architectures picture help demo doctor imagenet-prepare imagenet-shards check-data bench-data bench-imagenet bench-report bench-jobs bench-variants report check compare plan sanity status dashboard wandb-publish test test-all test-gpu test-reliability smoke bench clean footnotes-cifar footnotes-imagenet table2 table3 table4 table5 $(TRAINED) $(CIFAR) $(PRINTED)

@@ -151,7 +151,7 @@ def model_only(depth: int, device: torch.device) -> float:
 
 
 def bench(images: Path | None = None) -> Path:
-    """Compare the views, time the loader alone and two nets from memory; results/bench/loader.json holds each round."""
+    """Compare the views, time the loader alone and two nets from memory; results/bench/data.json holds each round."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with opened(images) as data, _threads(1), from_shards(data) as stored:
         log(f"timing {ROUNDS} rounds of {data.batch_size} images ...")
@@ -162,7 +162,7 @@ def bench(images: Path | None = None) -> Path:
         found |= {"workers": cores(), "loader": loader_only(data, cores())}
         found |= {"threads_cut": loader_only(stored[CUT], cores())}
     nets = {f"ResNet-{depth}": model_only(depth, device) for depth in NETS}
-    return write_bench("loader", device, found | {"from_memory": nets})
+    return write_bench("data", device, found | {"from_memory": nets})
 
 
 @contextmanager

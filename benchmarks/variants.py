@@ -95,8 +95,8 @@ def measure(depth: int, device: torch.device) -> Iterator[dict[str, object]]:
 
 
 def bench() -> Path:
-    """results/bench/options.json."""
+    """results/bench/variants.json."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = [row for depth in DEPTHS for row in measure(depth, device)]
     set_threads(resolve("cifar10-resnet-20", "demo", []).config)
-    return write_bench("options", device, {"batch": BATCH, "images": "synthetic images", "rows": rows})
+    return write_bench("variants", device, {"batch": BATCH, "images": "synthetic images", "rows": rows})

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     readme.add_argument("file", type=Path)
     readme.add_argument("--check", action="store_true", help="change nothing; exit 1 where the file is stale")
     speed = command("speed", _speed, "what a benchmark measured, as a table")
-    speed.add_argument("benchmark", choices=["step", "options", "jobs", "loader", "imagenet", "report"])
+    speed.add_argument("benchmark", choices=["step", "variants", "jobs", "data", "imagenet", "report"])
     compare = command("compare", _compare, "compare runs, or two sets of results: errors, curves, configuration")
     of = "runs of --profile; or A B; or B alone, --profile being A"
     compare.add_argument("what", nargs="+", metavar="RUN|SET", help=of)

@@ -72,7 +72,7 @@ def _batches(rows: list[dict[str, Any]]) -> str:
     return f"\n50 iterations' batches alone: {_milliseconds([50 * statistics.median(times) for times in made])} ms.\n"
 
 
-def options(bench: dict[str, Any]) -> str:
+def variants(bench: dict[str, Any]) -> str:
     """The variants of executing a step, each against the first of its net."""
     rows: list[list[str] | str] = []
     for net, variants in groupby(bench["rows"], key=itemgetter("net")):
@@ -87,7 +87,7 @@ def options(bench: dict[str, Any]) -> str:
     head = f"{_machine(bench)}. The bare loop, batch {bench['batch']}, {bench['images']}; medians of "
     head += f"{len(bench['rows'][0]['seconds'])} rounds in turns, compared with the first variant of the net."
     columns = ["variant", "ms/step", "as fast (range)", "first turn longer by, s"]
-    return f"{head}\n\n{Table('options', '', columns, rows).markdown()}"
+    return f"{head}\n\n{Table('variants', '', columns, rows).markdown()}"
 
 
 def _precision(bench: dict[str, Any]) -> str:
@@ -109,7 +109,7 @@ def jobs(bench: dict[str, Any]) -> str:
     return f"{head}\n\n{Table('jobs', '', columns, rows).markdown()}"
 
 
-def loader(bench: dict[str, Any]) -> str:
+def data(bench: dict[str, Any]) -> str:
     """ImageNet's training view against torchvision's reference pipeline; which waits, the loader or the net."""
     seconds: dict[str, list[float]] = bench["seconds"]
     columns = ["training view", "images/s per core (range)", "as fast as the reference (range)", "threshold"]
@@ -122,7 +122,7 @@ def loader(bench: dict[str, Any]) -> str:
     head = f"{_machine(bench)}. {bench['images']}, CPU time, medians of {len(seconds['ours'])} rounds in turns; "
     faster = statistics.median(ratios(seconds["reference"], seconds["ours"]))
     head += f"threshold {bench['bar']} {_verdict(faster, bench['bar'])}."
-    table = Table("loader", "", columns, rows).markdown()
+    table = Table("data", "", columns, rows).markdown()
     lines = [f"Loader alone, {bench['workers']} workers: {bench['loader']:,.0f} images/s."]
     if "threads_cut" in bench:
         lines.append(f"{bench['workers']} threads that cut from shards: {bench['threads_cut']:,.0f} images/s.")
@@ -197,9 +197,9 @@ def _verdict(middle: float, least: float) -> str:
 
 FORMS: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {  # benchmark -> its table, what measures it
     "step": (step, "make bench"),
-    "options": (options, "make bench-options"),
+    "variants": (variants, "make bench-variants"),
     "jobs": (jobs, "make bench-jobs"),
-    "loader": (loader, "make bench-data"),
+    "data": (data, "make bench-data"),
     "imagenet": (imagenet, "make bench-imagenet"),
     "report": (report, "make bench-report"),
 }

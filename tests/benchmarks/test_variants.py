@@ -32,7 +32,7 @@ def test_every_variant_of_a_step_has_its_turns(
     names = ["bf16, channels_last", "bf16, contiguous", "bf16, recomputing", "bf16, one thread"]
     assert [row["variant"] for row in found["rows"]] == names
     assert all(len(row["seconds"]) == 2 and min(row["seconds"]) > 0 for row in found["rows"])
-    text = speed.text(tmp_path / "results", "options")
+    text = speed.text(tmp_path / "results", "variants")
     assert [line.split(" | ")[0] for line in text.splitlines()[-4:]] == [f"| {name}" for name in names]
 
 

@@ -23,7 +23,7 @@ LOADER = {"images": "synthetic images", "bar": 1.8, "seconds": VIEWS, "workers":
 @pytest.fixture
 def benches(tmp_path: Path) -> Path:
     write(tmp_path, "step", MACHINE | STEP | {"rows": [ROW]})
-    write(tmp_path, "loader", MACHINE | LOADER | {"from_memory": {"ResNet-18": 4000.0, "ResNet-50": 800.0}})
+    write(tmp_path, "data", MACHINE | LOADER | {"from_memory": {"ResNet-18": 4000.0, "ResNet-50": 800.0}})
     return tmp_path
 
 
@@ -72,7 +72,7 @@ def test_the_thresholds_are_for_bf16() -> None:
 
 
 def test_the_slower_one_is_the_bottleneck(benches: Path) -> None:
-    text = speed.text(benches, "loader")
+    text = speed.text(benches, "data")
     assert "| ours | 750 (500-1,000) | 3.00 (2.00-4.00) |" in text
     assert "threshold 1.8 met" in text
     assert "ResNet-18 trains 4,000.0 images/s from memory: the bottleneck is the loader, 4 cores feed it." in text
@@ -81,7 +81,7 @@ def test_the_slower_one_is_the_bottleneck(benches: Path) -> None:
 
 def test_a_loader_has_thresholds_per_core() -> None:
     bench = MACHINE | LOADER | {"from_memory": {}, "per_core": {"ours": [800, 1000]}, "threads_cut": 12345.6}
-    text = speed.loader(bench)
+    text = speed.data(bench)
     assert "| training view | images/s per core (range) | as fast as the reference (range) | threshold |" in text
     assert "| ours | 750 (500-1,000) | 3.00 (2.00-4.00) | 800 not met, 1,000 not met |" in text
     assert "2 threads that cut from shards: 12,346 images/s." in text
@@ -119,8 +119,8 @@ def test_a_way_is_held_against_the_first_of_its_net(tmp_path: Path, capsys: pyte
     times = {("ResNet-20", "a"): [0.1, 0.3], ("ResNet-20", "b"): [0.05, 0.1], ("ResNet-56", "a"): [0.4, 0.4]}
     rows = [{"net": net, "variant": way, "seconds": found, "start": 27.6} for (net, way), found in times.items()]
     rows[-1]["start"] = -0.1
-    write(tmp_path, "options", MACHINE | {"batch": 128, "images": "x", "rows": rows})
-    assert main(["speed", "options", "--results", str(tmp_path)]) == 0
+    write(tmp_path, "variants", MACHINE | {"batch": 128, "images": "x", "rows": rows})
+    assert main(["speed", "variants", "--results", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "| b | 75 | 2.50 (2.00-3.00) | 28 |" in out
     assert out.splitlines()[-1] == "| a | 400 | 1.00 (1.00-1.00) | below 1 |"
