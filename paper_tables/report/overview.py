@@ -49,9 +49,8 @@ def _measured_so_far(evidence: Evidence) -> str:
 
 def _picture(artefact: Artefact, evidence: Evidence) -> str:
     picture = f"![{artefact.title}, ours](report/{evidence.results.profile}/figures/{artefact.name}.svg)"
-    filled = " Filled marks beside the axes: published weights, tested here." if publishers(evidence) else ""
-    marks = f"Hollow marks: where the paper's curves end, read off its figure.{filled}"
-    return f"{picture}\n\n*{artefact.title}, ours. {marks}*"
+    filled = " Filled, beside the axes: published weights." if publishers(evidence) else ""
+    return f"{picture}\n\n*Ours. Hollow marks: where the paper's curves end, read off its figure.{filled}*"
 
 
 def _page(artefact: Artefact, evidence: Evidence) -> str:
