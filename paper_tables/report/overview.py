@@ -131,5 +131,7 @@ def _published(evidence: Evidence) -> list[str]:
     text += f"({data_words(evidence)}). The paper's claims on one publisher's nets at a time: {verdicts}."
     seen = conditions_of_all(evidence).values()
     conditions = f" ({'; '.join(_brief(found) for found in seen)})" if seen else ""
-    table = replace(first.first, columns=[*first.first.columns[:-1], first.first.columns[-1] + conditions])
+    net, *heads = first.first.columns
+    columns = [f"{net}, {heads[0].partition(' · ')[0]}", *(head.rpartition(" · ")[2] for head in heads)]
+    table = replace(first.first, columns=[*columns[:-1], columns[-1] + conditions])
     return [f"{_wrapped(text)}\n\n{table.markdown()}\n{_wrapped(first.change)}"]
