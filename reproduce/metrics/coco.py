@@ -8,7 +8,10 @@ import numpy as np
 
 from reproduce.metrics.detection import Detections, GroundTruth, box_area
 
-TWELVE = "AP AP50 AP75 AP-small AP-medium AP-large AR-1 AR-10 AR-100 AR-small AR-medium AR-large".split()
+TWELVE = [
+    *("AP", "AP50", "AP75", "AP-small", "AP-medium", "AP-large"),
+    *("AR-1", "AR-10", "AR-100", "AR-small", "AR-medium", "AR-large"),
+]
 
 
 def coco_metrics(

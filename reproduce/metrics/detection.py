@@ -1,7 +1,7 @@
 """PASCAL VOC's average precision, 11-point and area, as its development kit (VOCevaldet.m) computes it.
 
-Boxes are half-open, [x1, y1, x2, y2] with width x2 - x1. On the kit's inclusive pixels, given as [x1 - 1, y1 - 1, x2, y2],
-the overlap is the kit's own, which adds 1 to every width and height.
+Boxes are half-open, [x1, y1, x2, y2] with width x2 - x1. Of inclusive pixels, given as [x1 - 1, y1 - 1, x2, y2], the
+overlap is the kit's own, which adds 1 to every width and height.
 """
 
 from dataclasses import dataclass

@@ -232,7 +232,7 @@ class Record:
         """x1, y1, x2, y2 of a list x, y, width, height."""
         wanted = "a list of four numbers: x, y, width, height"
         values = self._get(key, list, wanted)
-        if len(values) != 4 or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        if len(values) != 4 or {type(value) for value in values} - {int, float}:
             raise self.wrong(key, wanted)
         try:
             x, y, width, height = map(float, values)

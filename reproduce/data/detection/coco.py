@@ -44,7 +44,9 @@ def read_coco(
     ids = sorted(names)
     known = list(classes) if classes is not None else [names[number] for number in ids]
     if strange := [name for name in names.values() if name not in known]:
-        raise UserError(f"{path}: unknown class {strange[0]!r}; the classes are {', '.join(known)}; correct or remove it")
+        raise UserError(
+            f"{path}: unknown class {strange[0]!r}; the classes are {', '.join(known)}; correct or remove it"
+        )
     labels = {number: known.index(names[number]) for number in ids}
     objects = _objects(top, labels)
     read = [_image(record, images or path.parent, objects, faults) for record in top.records("images")]

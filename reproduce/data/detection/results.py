@@ -6,7 +6,6 @@ them: whether they are pixels or edges is for the metric to say.
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,8 @@ from reproduce.utils.console import log
 from reproduce.utils.errors import UserError
 
 LINE = "a line is `class confidence x1 y1 x2 y2`"
-Row = tuple[int, str | int, float, tuple[float, ...]]  # image's place, class or category id, score, corners
+Name = str | int  # of an image or a class, in a file of detections
+Row = tuple[int, Name, float, tuple[float, ...]]  # image's place, class, score, corners
 
 
 def read_detections(path: Path, annotations: Annotations, ids: Path | None = None) -> Detections:
@@ -46,7 +46,7 @@ def read_detections(path: Path, annotations: Annotations, ids: Path | None = Non
     )
 
 
-def _places(names: list[str]) -> dict[str | int, int]:
+def _places(names: list[str]) -> dict[Name, int]:
     return {name: number for number, name in enumerate(names)}
 
 
@@ -60,7 +60,7 @@ def _read_texts(folder: Path, annotations: Annotations) -> list[Row]:
     names = {stem(path.stem): path for path in files}
     unique((stem(path.stem) for path in files), "image", folder)
     places = _stems(annotations)
-    rows = []
+    rows: list[Row] = []
     for name, path in names.items():
         lines = [(number, line) for number, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
         if lines and name not in places:
@@ -95,13 +95,13 @@ def _row(where: str, line: str, place: int) -> Row:
 # COCO's results
 
 
-def _read_results(path: Path, annotations: Annotations, ids: Path | None) -> tuple[list[Row], Mapping[str | int, int]]:
+def _read_results(path: Path, annotations: Annotations, ids: Path | None) -> tuple[list[Row], dict[Name, int]]:
     content = read_json(path)
     if not isinstance(content, list):
         raise UserError(f"{path}: not a list; results are [{{image_id, category_id, bbox, score}}, ...]")
     records = [Record(value, f"{path}: entry {number}") for number, value in enumerate(content)]
     places, labels = _ids(path, records, annotations, ids)
-    rows = []
+    rows: list[Row] = []
     for record in records:
         x1, y1, x2, y2 = corners = record.corners("bbox")
         if not all(map(math.isfinite, corners)) or x2 < x1 or y2 < y1:
@@ -112,14 +112,14 @@ def _read_results(path: Path, annotations: Annotations, ids: Path | None) -> tup
     return rows, labels
 
 
-def _image_id(record: Record) -> int | str:
+def _image_id(record: Record) -> Name:
     text = isinstance(record.value.get("image_id"), str)
     return stem(record.text("image_id")) if text else record.whole("image_id")
 
 
 def _ids(
     path: Path, records: list[Record], annotations: Annotations, ids: Path | None
-) -> tuple[Mapping[int | str, int], Mapping[str | int, int]]:
+) -> tuple[dict[Name, int], dict[Name, int]]:
     """What the ids of results mean: image id → place of the image, category id → place of the class."""
     if ids is not None:
         return _ids_of_file(ids, annotations)
@@ -131,7 +131,7 @@ def _ids(
     return _images_by_name(path, used, annotations), _classes_by_name(path, categories, annotations)
 
 
-def _ids_of_file(ids: Path, annotations: Annotations) -> tuple[Mapping[int | str, int], Mapping[str | int, int]]:
+def _ids_of_file(ids: Path, annotations: Annotations) -> tuple[dict[Name, int], dict[Name, int]]:
     top = Record(read_json(ids), str(ids))
     places, labels = _stems(annotations), _places(annotations.classes)
     images = [(record.whole("id"), stem(record.text("file_name"))) for record in top.records("images")]
@@ -142,16 +142,16 @@ def _ids_of_file(ids: Path, annotations: Annotations) -> tuple[Mapping[int | str
     )
 
 
-def _images_by_name(path: Path, used: set[int | str], annotations: Annotations) -> Mapping[int | str, int]:
+def _images_by_name(path: Path, used: set[Name], annotations: Annotations) -> dict[Name, int]:
     """VOC's images have names only: an id is the name, the number that its digits spell, or the place from 1 on.
 
     Errors: UserError where no reading fits all ids, or two do and differ.
     """
     names = _stems(annotations)
-    digits = ["".join(filter(str.isdecimal, name)) for name in names]
-    numbers = [int(text) for text in digits if text]
-    spelt = dict(zip(numbers, range(len(names)), strict=True)) if len(set(numbers)) == len(names) else {}
-    readings: list[Mapping[int | str, int]] = [{**names}, {**spelt}, {n + 1: n for n in range(len(names))}]
+    numbers = [int(digits) for name in names if (digits := "".join(filter(str.isdecimal, name)))]
+    places = range(len(names))
+    spelt: dict[Name, int] = dict(zip(numbers, places, strict=True)) if len(set(numbers)) == len(names) else {}
+    readings: list[dict[Name, int]] = [_places(list(names)), spelt, {place + 1: place for place in places}]
     fitting = [reading for reading in readings if used <= reading.keys()]
     if not fitting or any(reading[name] != fitting[0][name] for reading in fitting for name in used):
         what = "are none of" if not fitting else "may be more than one of"
@@ -162,7 +162,7 @@ def _images_by_name(path: Path, used: set[int | str], annotations: Annotations) 
     return fitting[0]
 
 
-def _classes_by_name(path: Path, used: set[int], annotations: Annotations) -> Mapping[str | int, int]:
+def _classes_by_name(path: Path, used: set[int], annotations: Annotations) -> dict[Name, int]:
     """VOC's classes have names only: an id is the place, from 1 on, among VOC's twenty where all are of these, else
     among the sorted classes annotated. Errors: UserError for another id."""
     labels, official = _places(annotations.classes), set(annotations.classes) <= set(VOC_CLASSES)

@@ -1,10 +1,9 @@
-"""PASCAL VOC's layout: Annotations/*.xml, ImageSets/Main/<split>.txt, JPEGImages/*; or a plain folder of such XML files.
+"""PASCAL VOC's layout: Annotations/*.xml, ImageSets/Main/<split>.txt, JPEGImages/*; or a plain folder of such files.
 
 In a plain folder the images lie beside the XML files. An image's id is the name of its XML file without .xml.
 """
 
 import math
-import os
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +23,10 @@ from reproduce.data.detection.annotations import (
 )
 from reproduce.utils.errors import UserError
 
-VOC_CLASSES = (
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
-    "sofa train tvmonitor"
-).split()
+VOC_CLASSES = [
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+]
 LAYOUT = "VOC's layout is VOCdevkit/VOC2007/{Annotations,ImageSets/Main,JPEGImages}"
 
 
@@ -90,7 +89,7 @@ def _xml_files(folder: Path) -> dict[str, Path]:
 
 def _image_files(inner: Path) -> dict[str, Path]:
     folder = inner.parent / "JPEGImages" if inner.name == "Annotations" else inner
-    files = [folder / name for name in sorted(os.listdir(folder))] if folder.is_dir() else []
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
     return {path.stem: path for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
 
 
