@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from reproduce.cli import data, evaluate, export, inspect, train
+from reproduce.cli import data, evaluate, export, inspect, score, train
 from reproduce.utils.errors import CURE, UserError
 from reproduce.utils.signals import watch_parent
 
@@ -39,6 +39,7 @@ ALONE: dict[str, tuple[Command, str]] = {
     "prepare-imagenet": (data.prepare_imagenet, "ImageNet's official archives -> train/<wnid>/*, val/<wnid>/*"),
     "imagenet-shards": (data.imagenet_shards, "ImageNet's training images decoded once, into files read by mapping"),
     "check-data": (data.check_data, "is an ImageNet folder complete?"),
+    "score": (score.score, "average precision of detections in files: PASCAL VOC's or COCO's"),
     "wandb-publish": (export.wandb_publish, "results that exist as files -> W&B runs; nothing twice"),
 }
 PATH: dict[str, Any] = {"type": Path}
@@ -85,6 +86,15 @@ OPTIONS: dict[str, dict[str, tuple[dict[str, Any], str | None]]] = {  # of singl
         "--decode": (FLAG, "decode every image and list what fails"),
         "--side": ({"type": int}, "look at the shards of this side, too (480 where only --shards is given)"),
         "--shards": (PATH, "where they lie (default: shards-<side> beside train/)"),
+    },
+    "score": {
+        "--annotations": (PATH | {"required": True}, "a folder of VOC's XML files, or a COCO JSON file"),
+        "--detections": (PATH | {"required": True}, "a COCO result file, or a folder of text files, one an image"),
+        "--metric": ({"required": True, "choices": ["voc-11-point", "voc-area", "coco"]}, None),
+        "--iou": ({"type": float}, "overlap from which a detection is right (VOC: 0.5; COCO: 0.5 to 0.95)"),
+        "--images": (PATH, "score the images listed there only, as in ImageSets/Main/test.txt"),
+        "--ids": (PATH, "a COCO JSON file that says what ids in a result file mean, for annotations in XML"),
+        "--json": (FLAG, "the last line is one JSON object"),
     },
     "wandb-publish": {
         "runs": ({"nargs": "*", "metavar": "RUN"}, "run ids (default: every finished training of the profile)"),

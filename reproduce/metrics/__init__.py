@@ -1,1 +1,1 @@
-"""What is counted on test images: errors, and later average precision."""
+"""What is counted on test images: errors and average precision."""

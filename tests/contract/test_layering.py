@@ -157,7 +157,10 @@ PLAIN = [
     "reproduce/utils",
     "reproduce/metrics",
     *(f"reproduce/models/{name}" for name in ("resnet", "layers", "pretrained", "precise_bn", "complexity")),
-    *(f"reproduce/data/{name}" for name in ("sampling", "workers", "datamodule", "cifar10", "imagenet", "synthetic")),
+    *(
+        f"reproduce/data/{name}"
+        for name in ("sampling", "workers", "datamodule", "cifar10", "imagenet", "synthetic", "detection")
+    ),
     *(f"reproduce/training/{name}" for name in ("module", "classification", "optimizer", "schedule", "cuda_graph")),
 ]
 
@@ -179,6 +182,13 @@ def test_wandb_is_optional() -> None:
     drawing = [path for path in sources("reproduce") if imported_on_load(path.read_text(), "wandb_workspaces")]
     assert {path.parent.name for path in drawing} == {"dashboard"}
     assert not imported_on_load((ROOT / "reproduce/tracking/dashboard/refresh.py").read_text(), "wandb_workspaces")
+
+
+def test_pycocotools_is_imported_where_it_is_used() -> None:
+    """By one module, and only once a metric is asked for."""
+    users = [path for path in sources("reproduce") if "pycocotools" in "".join(imports(path.read_text()))]
+    assert [relative(path) for path in users] == ["reproduce/metrics/coco.py"]
+    assert not imported_on_load(users[0].read_text(), "pycocotools")
 
 
 def test_the_rules_would_be_seen_broken() -> None:

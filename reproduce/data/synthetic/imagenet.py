@@ -6,6 +6,7 @@ odd kinds of ImageNet are among the training images: a PNG named .JPEG, CMYK, gr
 
 import io
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,13 +25,17 @@ KEY = 0x5A9E5
 
 
 def write_shapes(folder: Path) -> Path:
-    """The root of the set below `folder`, written there unless it is; whole or not at all, also by two at a time."""
-    root = folder / f"imagenet-shapes-{EDITION}"
+    """The root of the set below `folder`, written there unless it is."""
+    return write_once(folder / f"imagenet-shapes-{EDITION}", _write_all)
+
+
+def write_once(root: Path, write: Callable[[Path], None]) -> Path:
+    """`root`, written by `write` unless it is there; whole or not at all, also by two at a time."""
     if root.is_dir():
         return root
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".shapes-") as part:
-        _write_all(Path(part) / "set")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root.parent, prefix=".shapes-") as part:
+        write(Path(part) / "set")
         try:
             (Path(part) / "set").rename(root)
         except OSError:
