@@ -129,7 +129,7 @@ class FasterRcnn(nn.Module):
 
     @torch.no_grad()
     def propose(self, outputs: Outputs, anchors: Tensor, size: Size, scale: float, *, training: bool) -> Tensor:
-        """Outputs of the RPN -> boxes in the image of `size`, likeliest first: at most [2000, 4], in testing [300, 4]."""
+        """RPN outputs -> boxes in the image of `size`, likeliest first: [2000, 4] at most, in testing [300, 4]."""
         (logits, deltas), rules, phase = outputs, self.rpn_rules, 0 if training else 1
         boxes = clip_boxes_to_image(decode(anchors, deltas), size)
         large = sides_reach(boxes, rules.min_size * scale)
