@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou, roi_pool
 
+from reproduce.config.run import Run
+from reproduce.config.schema import FasterRcnn as FasterRcnnKeys
 from reproduce.models import resnet
 from reproduce.models.boxes import decode
+from reproduce.models.build import build_net
 from reproduce.models.detection_targets import Regions, Rpn
 from reproduce.models.faster_rcnn import Example, FasterRcnn, build, load_backbone
 from reproduce.models.precise_bn import recompute_bn
@@ -21,7 +25,7 @@ VOC = (8, 16, 32)
 RESNET = ("conv1", "conv2_x", "conv3_x", "conv4_x", "conv5_x")
 
 
-def tiny(**choices: object) -> FasterRcnn:
+def detector(**choices: object) -> FasterRcnn:
     """ResNet-18 with small anchors, regions and budgets: seconds on a core."""
     values: dict[str, object] = {
         "backbone": "resnet",
@@ -123,6 +127,33 @@ def test_conv5_x_halves_a_region_of_14_by_14() -> None:
     assert (logits.shape, deltas.shape) == ((5, 21), (5, 21, 4))
 
 
+@pytest.mark.parametrize(
+    ("values", "parameters"),
+    [
+        ({"depth": 101, "shortcut": "B"}, 47_462_111),
+        ({"depth": 101, "shortcut": "B", "classes": 80, "anchor_scales": COCO, "context": True}, 48_915_485),
+        ({"backbone": "vgg-16", "depth": 16, "shortcut": "none"}, 137_078_239),
+    ],
+)
+def test_a_configuration_is_built(tiny: Callable[..., Run], values: dict[str, object], parameters: int) -> None:
+    model = FasterRcnnKeys.model_validate({"name": "faster-rcnn"} | values)
+    assert list(model.problems()) == []
+    with torch.device("meta"):
+        net = build_net(tiny().config.model_copy(update={"model": model}))
+    assert sum(weight.numel() for weight in net.parameters()) == parameters
+
+
+def test_a_detector_is_no_classification_net(tiny: Callable[..., Run]) -> None:
+    with pytest.raises(UserError, match=r"model.name: faster-rcnn .* task=classification"):
+        tiny(overrides=["model.name=faster-rcnn"])
+
+
+@pytest.mark.parametrize("values", [{"depth": 16, "shortcut": "B"}, {"depth": 19, "shortcut": "none"}])
+def test_vgg_is_a_plain_net_of_sixteen_layers(values: dict[str, object]) -> None:
+    model = FasterRcnnKeys.model_validate({"name": "faster-rcnn", "backbone": "vgg-16"} | values)
+    assert [problem.split(":")[0] for problem in model.problems()] == ["model.depth"]
+
+
 def test_vgg_has_sixteen_layers() -> None:
     with pytest.raises(UserError, match="model.depth: 19"):
         build(backbone="vgg-16", depth=19, classes=20)
@@ -161,14 +192,14 @@ def test_regions_are_pooled_as_by_caffe() -> None:
     corners = torch.rand(20, 4, generator=torch.Generator().manual_seed(1)) * 100
     boxes = torch.cat([corners[:, :2], corners[:, :2] + corners[:, 2:] + 5], 1)
     expected = [caffe_pooling(features, (box - torch.tensor([0, 0, 1, 1])).tolist(), 3) for box in boxes]
-    assert torch.equal(pooled_by(tiny(), features, boxes), torch.stack(expected))
+    assert torch.equal(pooled_by(detector(), features, boxes), torch.stack(expected))
 
 
 @pytest.mark.parametrize(("side", "cells"), [(8, 1), (16, 2)])
 def test_the_last_pixel_of_a_box_decides_which_cells_it_has(side: int, cells: int) -> None:
     """Half-open [0, 0, 16, 16] ends with pixel 15, and 15/16 rounds to cell 1."""
     features = torch.arange(16.0).reshape(1, 1, 4, 4)
-    pooled = pooled_by(tiny(roi_size=1), features, torch.tensor([[0.0, 0, side, side]]))
+    pooled = pooled_by(detector(roi_size=1), features, torch.tensor([[0.0, 0, side, side]]))
     assert float(pooled) == features[0, 0, cells - 1, cells - 1]
 
 
@@ -185,7 +216,7 @@ def test_gradients_of_pooled_regions_are_finite_and_reach_the_maxima() -> None:
 
 
 def test_outputs_come_in_the_order_of_the_anchors() -> None:
-    net = tiny()
+    net = detector()
     features = torch.randn(1, 256, 3, 4, generator=torch.Generator().manual_seed(0))
     logits, deltas = net.rpn(features)
     x = net.rpn.conv(features).relu()
@@ -199,7 +230,7 @@ def test_outputs_come_in_the_order_of_the_anchors() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_proposals_against_a_slow_form(training: bool) -> None:
-    net, scale, size = tiny(), 1.5, (96, 128)
+    net, scale, size = detector(), 1.5, (96, 128)
     anchors = net.anchors_of(torch.zeros(1, 256, 6, 8))
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(len(anchors), 2, generator=generator)
@@ -222,7 +253,7 @@ def test_proposals_against_a_slow_form(training: bool) -> None:
 
 def test_only_what_learns_moves() -> None:
     """BN (statistics, scale, offset), conv1 and conv2_x stay, in training mode too; all else learns."""
-    net = tiny().train()
+    net = detector().train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     assert not any(module.training for module in net.modules() if isinstance(module, nn.BatchNorm2d))
     assert net.region.training
@@ -235,14 +266,14 @@ def test_only_what_learns_moves() -> None:
 
 
 def test_another_depth_of_freezing() -> None:
-    net = tiny(frozen=0)
+    net = detector(frozen=0)
     assert net.get_parameter("trunk.conv1.weight").requires_grad
     assert not net.get_parameter("trunk.bn1.weight").requires_grad
 
 
 def test_initial_weights_are_the_classification_nets_and_keyed() -> None:
     state = torch.get_rng_state()
-    net = tiny(seed=3)
+    net = detector(seed=3)
     assert torch.equal(state, torch.get_rng_state())
     classifier = resnet.build(name="imagenet-resnet", depth=18, shortcut="A", classes=10, seed=3).state_dict()
     ours = {name.partition(".")[2]: value for name, value in net.state_dict().items()}
@@ -251,14 +282,14 @@ def test_initial_weights_are_the_classification_nets_and_keyed() -> None:
     stds = {name: float(net.state_dict()[f"{name}.weight"].std()) for name in ("rpn.conv", "rpn.box", "score", "box")}
     assert stds == pytest.approx({"rpn.conv": 0.01, "rpn.box": 0.01, "score": 0.01, "box": 0.001}, rel=0.05)
     assert not any(value.any() for name, value in net.named_parameters() if name.endswith("bias") and "bn" not in name)
-    assert torch.equal(net.rpn.conv.weight, tiny(seed=3, classes=9).rpn.conv.weight)
-    assert not torch.equal(net.rpn.conv.weight, tiny(seed=4).rpn.conv.weight)
+    assert torch.equal(net.rpn.conv.weight, detector(seed=3, classes=9).rpn.conv.weight)
+    assert not torch.equal(net.rpn.conv.weight, detector(seed=4).rpn.conv.weight)
 
 
 def test_a_classification_net_fills_trunk_and_per_region_layers() -> None:
     classifier = resnet.build(name="imagenet-resnet", depth=18, shortcut="A", classes=10, seed=8)
     recompute_bn(classifier, [(image(64, 64, seed), torch.zeros(1)) for seed in range(2)])
-    net = tiny()
+    net = detector()
     load_backbone(net, classifier.state_dict(), "classifier.pt")
     assert isinstance(classifier, nn.Sequential)
     with torch.no_grad():
@@ -277,7 +308,7 @@ def test_a_classification_net_fills_trunk_and_per_region_layers() -> None:
 def test_weights_that_do_not_fit_are_refused(changed: dict[str, Tensor | None], message: str) -> None:
     classifier = resnet.build(name="imagenet-resnet", depth=18, shortcut="A", classes=10, seed=8)
     state = {key: value for key, value in (classifier.state_dict() | changed).items() if value is not None}
-    net = tiny()
+    net = detector()
     before = net.trunk.get_parameter("conv1.weight").clone()
     with pytest.raises(UserError, match=f"classifier.pt: {message}"):
         load_backbone(net, state, "classifier.pt")
@@ -288,7 +319,7 @@ def test_weights_that_do_not_fit_are_refused(changed: dict[str, Tensor | None], 
 
 
 def test_losses_depend_on_the_key_alone() -> None:
-    net = tiny()
+    net = detector()
     torch.manual_seed(0)
     first = net.losses(example())
     torch.manual_seed(1)
@@ -297,7 +328,7 @@ def test_losses_depend_on_the_key_alone() -> None:
 
 
 def test_losses_begin_where_guessing_does() -> None:
-    net = tiny()
+    net = detector()
     calibrate(net)
     losses = {name: float(value.detach()) for name, value in net.losses(example()).items()}
     assert losses["rpn_score"] == pytest.approx(math.log(2), rel=0.2)
@@ -312,7 +343,7 @@ def calibrate(net: FasterRcnn) -> None:
 
 
 def test_it_learns_an_image_by_heart() -> None:
-    net = tiny().train()
+    net = detector().train()
     calibrate(net)
     optimizer = torch.optim.SGD([weight for weight in net.parameters() if weight.requires_grad], lr=0.01, momentum=0.9)
     curve = []
@@ -333,7 +364,7 @@ def test_it_learns_an_image_by_heart() -> None:
 @pytest.mark.parametrize("size", [(96, 128), (16, 16)], ids=["usual", "smaller than each anchor"])
 @pytest.mark.parametrize("objects", [0, 1])
 def test_odd_images_train(size: tuple[int, int], objects: int) -> None:
-    net = tiny(regions=Regions(batch=16)).train()
+    net = detector(regions=Regions(batch=16)).train()
     odd = Example(image(*size), 1.0, torch.tensor([[1.0, 1, 9, 9]])[:objects], torch.ones(objects).long(), (0, 0, 0))
     losses = net.losses(odd)
     sum(losses.values(), torch.zeros(())).backward()
@@ -342,22 +373,21 @@ def test_odd_images_train(size: tuple[int, int], objects: int) -> None:
 
 
 def test_boxes_are_given_in_pixels_of_the_original_image() -> None:
-    net = tiny().eval()
+    net = detector().eval()
     scores, boxes = net(image(), 2.0)
     torch.testing.assert_close(scores.sum(1), torch.ones(len(scores)))
     assert boxes.shape == (len(scores), 4, 4)
     assert 0 < len(scores) <= 20
-    assert float(boxes[..., 2].max()) <= 64
-    assert float(boxes[..., 3].max()) <= 48
+    assert boxes.flatten(0, 1).amax(0)[2:].le(torch.tensor([64, 48])).all()
     assert net(image(16, 16), 2.0)[1].shape == (0, 4, 4)  # no proposal reaches 16 pixels of the original
 
 
 def test_context_stands_beside_each_region() -> None:
-    net = tiny(context=True).eval()
+    net = detector(context=True).eval()
     features, boxes = net.trunk(image()), torch.tensor([[8.0, 8, 60, 70], [0, 0, 128, 96]])
     described = net.describe(features, net.with_context(boxes, (96, 128)))
     assert torch.equal(described[1], described[2])
     logits, _ = net.classify(described)
     expected = net.score(torch.cat([described[0], described[2]])[None])
     torch.testing.assert_close(logits[:1], expected)
-    assert torch.equal(tiny().with_context(boxes, (96, 128)), boxes)
+    assert torch.equal(detector().with_context(boxes, (96, 128)), boxes)
