@@ -13,6 +13,7 @@ Precision = Literal["fp32", "tf32", "bf16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=32, le=4096)]  # side of an image of ImageNet
+Scale = Annotated[float, Field(gt=0, le=1000)]
 NOT_STRICT = Field(strict=False)  # a tuple may come as YAML's list; its elements stay strict
 
 
@@ -55,6 +56,32 @@ class ImageNetResNet(ResNet):
 
     name: Literal["imagenet-resnet"]
     classes: Annotated[int, Field(ge=2, le=100_000, description="outputs of fc")] = 1000
+
+
+class FasterRcnn(ResNet):
+    """Appendix A: a residual net whose conv5_x is for each region, or VGG-16, a plain net; BN is constant."""
+
+    name: Literal["faster-rcnn"]
+    backbone: Annotated[Literal["resnet", "vgg-16"], Field(description="layers of the classification net")] = "resnet"
+    classes: Annotated[int, Field(ge=1, le=100_000, description="kinds of objects")] = 20
+    anchor_scales: Annotated[
+        tuple[Scale, ...], Field(strict=False, min_length=1, description="sides of anchors in units of 16 pixels")
+    ] = (8, 16, 32)
+    anchor_ratios: Annotated[
+        tuple[Scale, ...], Field(strict=False, min_length=1, description="heights of anchors by their widths")
+    ] = (0.5, 1, 2)
+    rpn_channels: Annotated[int, Field(ge=1, le=8192, description="filters of the RPN's 3x3 layer")] = 512
+    roi_size: Annotated[int | None, Field(ge=1, le=64, description="side of a pooled region; null: 14, VGG 7")] = None
+    context: Annotated[bool, Field(description="Appendix B: the whole image beside each region")] = False
+    frozen: Annotated[int, Field(ge=0, le=5, description="conv1 to this stage keep their weights")] = 2
+    fc_units: Annotated[int, Field(ge=1, le=65_536, description="vgg-16: outputs of fc6 and fc7")] = 4096
+    dropout: Annotated[float, Field(ge=0, lt=1, description="vgg-16: after fc6 and fc7")] = 0.5
+
+    def problems(self) -> Problems:
+        if self.backbone == "vgg-16" and (self.depth, self.shortcut) != (16, "none"):
+            yield "model.depth: model.backbone=vgg-16 needs model.depth=16 and model.shortcut=none"
+        if self.bn_group != "device":
+            yield "model.bn_group: BN is constant in model.name=faster-rcnn, and has no groups"
 
 
 class Images(Part):
@@ -220,7 +247,7 @@ class Config(Part):
     """One training, resolved: the recipe, what its run and profile change, and the command line's overrides."""
 
     task: Annotated[Literal["classification"], Field(description="what is learned and tested")] = "classification"
-    model: Annotated[CifarResNet | ImageNetResNet, Field(discriminator="name")]
+    model: Annotated[CifarResNet | ImageNetResNet | FasterRcnn, Field(discriminator="name")]
     data: Annotated[Cifar10Data | ImageNetData, Field(discriminator="name")]
     train: Train
     eval: Eval = Eval()
@@ -244,6 +271,8 @@ class Config(Part):
         for part in (self.model, self.data, self.train, self.eval):
             yield from part.problems()
         yield from self._division_problems()
+        if self.model.name == "faster-rcnn" and self.task == "classification":
+            yield "model.name: faster-rcnn detects objects and does not go with task=classification"
         t, e = self.train, self.execution
         if (self.eval.test_sides is None) != self.data.in_memory:
             yield "eval.test_sides: goes with data.name=imagenet, which is tested at several scales, and only with it"

@@ -4,6 +4,8 @@ Integer arithmetic only, so that CPU, CUDA and a captured graph give the same bi
 any restart.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,8 @@ START = 0x9E3779B9  # the golden ratio, so that hash32(0) is not 0
 
 # What a training's number is drawn for: the last word of its hash (SIDE to COLOUR: ImageNet's training view).
 ORDER, SIDE, DOWN, ACROSS, FLIP, COLOUR, CROP_AND_FLIP = range(7)
+# Detection: anchors and regions, of foreground and background, and units that dropout silences.
+ANCHOR_FOREGROUND, ANCHOR_BACKGROUND, REGION_FOREGROUND, REGION_BACKGROUND, DROPOUT = range(16, 21)
 
 
 def _mix(h: int | Tensor) -> int | Tensor:
@@ -50,6 +54,12 @@ def epoch_order(seed: int, epoch: int, n: int, device: torch.device | str = "cpu
     """The order in which an epoch visits n images: a permutation of 0..n-1, [n] int64 (ties keep their order)."""
     keys = hash32(seed, epoch, torch.arange(n, device=device), ORDER)
     return torch.argsort(keys, stable=True)
+
+
+def choose(candidates: Tensor, k: int, key: Sequence[int], purpose: int) -> Tensor:
+    """Indices of k True elements of `candidates` [n] bool, drawn by a hash of (key, index, purpose); all if fewer."""
+    indices = candidates.nonzero()[:, 0]
+    return indices[hash32(*key, indices, purpose).argsort(stable=True)[:k]]
 
 
 CACHED_ORDERS = 4

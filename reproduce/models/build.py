@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from reproduce.config.schema import Config
-from reproduce.models import resnet
+from reproduce.models import faster_rcnn, resnet
 from reproduce.models.activation_checkpointing import recomputed
 
 
@@ -20,8 +20,17 @@ def _resnet(config: Config) -> nn.Module:
     return resnet.build(**options, bn_group=None if group == "device" else group, seed=config.train.seed)
 
 
+def _faster_rcnn(config: Config) -> nn.Module:
+    without_use = {"name", "block", "bn_group", "bn_momentum"}  # blocks are those of Table 1, and BN is constant
+    return faster_rcnn.build(**config.model.model_dump(exclude=without_use), seed=config.train.seed)
+
+
 # By model.name.
-MODELS: dict[str, Callable[[Config], nn.Module]] = {"cifar-resnet": _resnet, "imagenet-resnet": _resnet}
+MODELS: dict[str, Callable[[Config], nn.Module]] = {
+    "cifar-resnet": _resnet,
+    "imagenet-resnet": _resnet,
+    "faster-rcnn": _faster_rcnn,
+}
 
 
 def build_net_to_fill(config: Config) -> nn.Module:

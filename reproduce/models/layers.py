@@ -106,10 +106,18 @@ def initialise(net: nn.Module, seed: int, init: str) -> None:
     Each weight has its own stream on CPU, keyed by seed and name: plain, A, B and C start from the same common weights.
     """
     for name, weight in net.named_parameters():
-        if weight.dim() > 1 and not weight.is_meta:
+        if weight.dim() > 1:
             n = weight[0].numel() if init == "fan_in" else weight[:, 0].numel()
-            key = hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8]
-            generator = torch.Generator("cpu").manual_seed(int.from_bytes(key, "big"))
-            weight.copy_(torch.randn(weight.shape, generator=generator, device="cpu") * math.sqrt(2 / n))
+            draw_gaussian(weight, math.sqrt(2 / n), f"{seed}/{name}")
         elif name == "fc.bias":
             weight.zero_()
+
+
+@torch.no_grad()
+def draw_gaussian(weight: Tensor, std: float, key: str) -> None:
+    """Fills a weight with Gaussian numbers from a stream of its own, on CPU, that `key` names; on `meta` nothing."""
+    if weight.is_meta:
+        return
+    digest = hashlib.sha256(key.encode()).digest()[:8]
+    generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest, "big"))
+    weight.copy_(torch.randn(weight.shape, generator=generator, device="cpu") * std)

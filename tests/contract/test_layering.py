@@ -157,6 +157,7 @@ PLAIN = [
     "reproduce/utils",
     "reproduce/metrics",
     *(f"reproduce/models/{name}" for name in ("resnet", "layers", "pretrained", "precise_bn", "complexity")),
+    *(f"reproduce/models/{name}" for name in ("boxes", "vgg", "detection_targets", "faster_rcnn")),
     *(
         f"reproduce/data/{name}"
         for name in ("sampling", "workers", "datamodule", "cifar10", "imagenet", "synthetic", "detection")
