@@ -67,6 +67,12 @@ NEAREST   = $(shell $(PYTHON3) -c 'import difflib, sys; print(*difflib.get_close
               $(call quoted,$(UNKNOWN)) $(VARIABLES) 2> /dev/null)
 $(if $(UNKNOWN),$(error $(UNKNOWN): no such variable; $(or $(NEAREST:%=did you mean %?),there are $(VARIABLES)) (docs/running.md)))
 
+# Published weights replace the training of these alone: with any other target WEIGHTS would be passed over, and days of training begin.
+TAKE_WEIGHTS := table3 table4 table6 fig1 fig1-cifar fig6 fig6-cifar fig7 fig7-cifar
+$(if $(WEIGHTS),$(if $(filter-out $(TAKE_WEIGHTS),$(MAKECMDGOALS)),$(error WEIGHTS goes with $(TAKE_WEIGHTS), not with $(filter-out $(TAKE_WEIGHTS),$(MAKECMDGOALS)))))
+NO_TRAINING  := $(strip $(foreach name,SEEDS BN SLURM DRY_RUN,$(if $(filter-out 0,$($(name))),$(name))))
+$(if $(and $(WEIGHTS),$(NO_TRAINING)),$(error WEIGHTS trains nothing and tests one net each: leave out $(NO_TRAINING)))
+
 REPRODUCE = $(PYTHON) -m reproduce
 PAPER     = $(PYTHON) -m paper_tables
 RECIPE    = $(if $(PRECISION),train.precision=$(PRECISION)) $(SET)

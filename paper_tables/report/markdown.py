@@ -17,6 +17,9 @@ def update_readme(path: Path, blocks: dict[tuple[str, str], str], check: bool) -
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({type(error).__name__})") from None
     wanted = {markers: block for markers, block in blocks.items() if all(marker in old for marker in markers)}
+    for begin, end in wanted:
+        if old.count(begin) != 1 or old.count(end) != 1 or old.index(end) < old.index(begin):
+            raise UserError(f"{path}: {begin} and {end} must stand there once each, in this order")
     if not wanted:
         pairs = " or ".join(f"{begin} and {end}" for begin, end in blocks)
         raise UserError(f"{path}: needs the lines {pairs} around what is generated")

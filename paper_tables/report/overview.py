@@ -122,13 +122,14 @@ def _claims(evidence: Evidence) -> str:
 
 def _published(evidence: Evidence) -> list[str]:
     """What others' weights show at the paper's length, tested here: the nets of the front page, and the claims."""
-    if not publishers(evidence):
-        return []
     first = front_page(evidence)[0]
+    if len(first.first.columns) == 3:  # none of these nets is published
+        return []
     verdicts = counts_line(published_verdicts(evidence))
     who = " and ".join(publishers(evidence))
     text = f"**At the paper's length:** weights that {who} published, tested here by the paper's protocol "
-    text += f"({data_words(evidence)}). The paper's claims on one publisher's nets at a time: {verdicts}."
+    text += f"({data_words(evidence)})."
+    text += f" The paper's claims on one publisher's nets at a time: {verdicts}." if verdicts else ""
     seen = conditions_of_all(evidence).values()
     conditions = f" ({'; '.join(_brief(found) for found in seen)})" if seen else ""
     net, *heads = first.first.columns

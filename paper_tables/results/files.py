@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -128,11 +129,16 @@ def tested(path: Path) -> dict[str, Any]:
     number(found["n"], "n", 1)
     for name in ("top1_error", "train_error" if "train_error" in found else "top5_error"):
         number(found[name], name, 0, 100)
-    for key in ("protocol", *(key for key in ("run", "publisher", "recipe", "claim", "home") if key in found)):
+    small = "train_error" in found  # a published net of CIFAR-10, which stands for a training
+    for key in ("protocol", *(("run", "publisher", "recipe", "claim", "precision") if small else ())):
         if not isinstance(found[key], str):
             raise ValueError(f"{key} is no text")
-    if "claimed" in found:
+    if small:
         number(found["claimed"], "claimed", 0, 100)
+        if not re.fullmatch(r"[\w.-]+", found["publisher"]) or found["publisher"] in ("paper", "ours", "here"):
+            raise ValueError(f"publisher {found['publisher']!r} is no name")
+        if not all(isinstance(found["data"][key], str) for key in ("description", "fingerprint")):
+            raise ValueError("data: description and fingerprint must be text")
     return found
 
 

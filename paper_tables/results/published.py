@@ -62,9 +62,11 @@ def _description(training: RunResult) -> str:
 def recipe_words(publisher: str, evidence: Evidence) -> str:
     """How a publisher trained, how its own numbers were chosen, and what ours were measured on."""
     trainings = evidence.results.all_runs
-    data = _description(trainings[0])
+    images = {evidence.paper.label(t.run): f"{t.result['n_test']:,} test images ({_description(t)})" for t in trainings}
+    each = "; ".join(f"{words}: {label}" for label, words in images.items())
+    measured = next(iter(images.values())) if len(set(images.values())) == 1 else each
     claim, recipe = trainings[0].result["claim"], trainings[0].provenance["recipe"]
     return (
-        f"{publisher}'s weights: {recipe}. Claimed: {claim}. Measured on {trainings[0].result['n_test']:,} test images "
-        f"({data}); training error on all training images, not augmented. One net each (n = 1)."
+        f"{publisher}'s weights: {recipe}. Claimed: {claim}. Measured on {measured}; "
+        "training error on all training images, not augmented. One net each (n = 1)."
     )

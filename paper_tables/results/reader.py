@@ -107,15 +107,35 @@ def read(root: Path, profile: str) -> Results:
 
 
 def _read_published(folder: Path, results: Results) -> None:
-    """Weights by others: of each net what was measured on the official images, else on a folder, else on ours."""
-    for source in SOURCES:
+    """Weights by others: of each net what was measured on the official images, else on a folder.
+
+    On synthetic images only beside trainings on such.
+    """
+    own_are_drawn = any(t.provenance["data"].get("source") == "synthetic" for t in results.all_runs)
+    for source in SOURCES if own_are_drawn else SOURCES[:-1]:
         for path in _folders(folder / source):
             if path.name not in results.published:
                 where = f"published/{source}/{path.name}"
                 results.published[path.name] = _evaluations(path, where, results, files.tested)
+                if twin := _twin(path.name, results):
+                    results.skipped.append((where, f"another net of the same publisher and run: {twin}"))
+                    del results.published[path.name]
+                    continue
                 stds = results.attempt(path / "responses.csv", f"{where}/responses.csv", files.responses)
                 if stds is not None:
                     results.published_responses[path.name] = stds
+
+
+def _twin(name: str, results: Results) -> str:
+    """A published net that was read before, of the same publisher and for the same run; empty where there is none."""
+
+    def key(evaluations: Evaluations) -> tuple[Any, Any]:
+        single = evaluations.get("single", {})
+        return single.get("publisher"), single.get("run")
+
+    own = key(results.published[name])
+    others = (n for n, found in results.published.items() if n != name and key(found) == own)
+    return "" if None in own else next(others, "")
 
 
 def _refuse_unlike(results: Results) -> None:

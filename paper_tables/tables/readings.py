@@ -50,7 +50,7 @@ def response_table(artefact: Artefact, evidence: Evidence) -> Table:
             rows.append([evidence.paper.label(run), who, *(found.get(rank, "") for rank in ranks)])
         for publisher, nets in publishers(evidence).items():
             if stds := sorted_responses(nets, run):
-                at = {rank: f"{stds[rank - 1]:.2f}" for rank in values}
+                at = {rank: f"{stds[rank - 1]:.2f}" for rank in values if rank <= len(stds)}
                 rows.append([evidence.paper.label(run), publisher, *(at.get(rank, "") for rank in ranks)])
     note = f"Std at that rank, sorted by size. The paper's values are read off the figure (± {artefact.spec['pm']})."
     return Table(artefact.name, artefact.caption, ["net", "", *(f"rank {r}" for r in ranks)], rows, frozenset(), [note])

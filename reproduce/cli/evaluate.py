@@ -6,6 +6,7 @@ from typing import Any
 
 from reproduce.cli.arguments import emit, seeds_asked, selected, words
 from reproduce.utils.errors import UserError
+from reproduce.utils.files import expanded
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -15,7 +16,7 @@ def evaluate(args: argparse.Namespace) -> int:
     fabric = launch(runs[0].config)
     agree = True
     for run in runs:
-        found = evaluate(run, args.weights, args.protocol, fabric)
+        found = evaluate(run, args.weights and expanded(args.weights), args.protocol, fabric)
         if fabric.is_global_zero:
             agree &= _show(args, found, f"{run.name} seed {run.seed}")
     return 0 if agree else 1
@@ -46,6 +47,8 @@ def published(args: argparse.Namespace) -> int:
     from reproduce.evaluation.published import chosen, evaluate_published
 
     names, overrides = words(args)
+    if seeds_asked(args) is not None:
+        raise UserError("published: these nets have no seeds; leave out --seed and --seeds")
     wanted = chosen(names)
     fabric = launch(load.resolve(wanted[0].run, args.profile, overrides).config)
     agree = True

@@ -28,7 +28,7 @@ def _reason(error: Exception) -> str:
 
 
 @cache
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
     """A configuration file as plain built-ins. Errors: UserError naming the file."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def _check_form(text: str) -> None:
 
 def runs() -> dict[str, dict[str, Any]]:
     """Every training of the paper (configs/runs.yaml): run id -> what differs from its recipe."""
-    return _read(CONFIGS / "runs.yaml")
+    return read(CONFIGS / "runs.yaml")
 
 
 def run_entry(name: str) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def profile_layer(profile: str, recipe: str) -> Layer:
     if profile not in names:
         raise UserError(f"--profile {profile}: no such profile; there are {', '.join(names)}")
     path = CONFIGS / "profiles" / f"{profile}.yaml"
-    parts = _read(path)
+    parts = read(path)
     if recipe not in parts:
         made = ", ".join(parts) or "nothing"
         raise UserError(f"--profile {profile}: is made for {made}, not for {recipe} ({path.name})")
@@ -237,7 +237,7 @@ def _own_layers(name: str) -> list[Layer]:
     """A run's recipe, and what its line says beside it."""
     entry, recipe = run_entry(name), recipe_of(name)
     difference = {key: value for key, value in entry.items() if key not in ("recipe", "seeds", "length")}
-    return [(f"configs/{recipe}.yaml", _read(CONFIGS / f"{recipe}.yaml")), (f"configs/runs.yaml: {name}", difference)]
+    return [(f"configs/{recipe}.yaml", read(CONFIGS / f"{recipe}.yaml")), (f"configs/runs.yaml: {name}", difference)]
 
 
 def _lengthened(config: Config, times: int) -> dict[str, Any]:

@@ -65,13 +65,17 @@ def as_published(run: Run, weights: Path, layout: str) -> Run:
     """
     source = source_of(weights)
     if source and not source.fits(run):
-        raise UserError(f"{weights}: this is {source.publisher}'s net for {source.run}, not for {run.name}")
-    settings = source.settings if source else {"model.zero_padding": "both"} if layout == "akamaster" else {}
-    changed = run.config.replaced(settings)
-    if changed != run.config:
-        words = source.overrides if source else ["model.zero_padding=both"]
-        log(f"{weights}: {source.publisher if source else layout}'s weights: {', '.join(words)}, as they were trained")
-    return replace(run, config=changed)
+        net = run.config.model
+        what = f"a net of {net.depth} layers, {'plain' if net.shortcut == 'none' else 'with shortcuts'}"
+        raise UserError(f"{weights}: this is {source.publisher}'s net for {source.run}, not {what} ({run.name})")
+    if source is None and layout != "akamaster":
+        return run
+    settings = source.settings if source else {"model.zero_padding": "both"}
+    config = run.config.replaced(settings)
+    if config != run.config:
+        words = ", ".join(source.overrides if source else ["model.zero_padding=both"])
+        log(f"{weights}: {source.publisher if source else layout}'s weights: {words}, as they were trained")
+    return replace(run, config=config)
 
 
 def _check_own(run: Run, weights: Path, net: nn.Module) -> None:

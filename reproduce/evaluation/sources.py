@@ -6,16 +6,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from reproduce.config.load import CONFIGS, resolve
+from reproduce.config.load import CONFIGS, read, resolve
 from reproduce.config.run import Run
 from reproduce.utils.console import log
 from reproduce.utils.errors import UserError
 
 AGREEMENT = 0.05  # points that rounding and other kernels may put between a claimed and a measured error
-SUFFIXES = {".th", ".pt", ".pth", ".bin", ".safetensors"}  # of files that hold weights
+SUFFIXES = {".th", ".pt", ".pth", ".bin", ".safetensors", ""}  # of files that hold weights
 
 
 class Source(BaseModel):
@@ -55,15 +54,22 @@ class Source(BaseModel):
 
 @cache
 def sources() -> dict[str, Source]:
-    """Name -> published net, in the order of the table."""
-    tree: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "published.yaml"))
-    lines = [(publisher, part, line) for publisher, part in tree.items() for line in part.pop("weights")]
-    found = [Source(publisher=publisher, **part, **line) for publisher, part, line in lines]
-    return {source.name: source for source in found}
+    """Name -> published net, in the order of the table. Errors: UserError for a line that does not say what it is."""
+    path = CONFIGS / "published.yaml"
+    found: dict[str, Source] = {}
+    for publisher, part in read(path).items():
+        shared = {key: value for key, value in part.items() if key != "weights"}
+        for line in part.get("weights", []):
+            try:
+                source = Source(**{"publisher": publisher} | shared | line)
+            except (TypeError, ValidationError) as error:
+                raise UserError(f"{path}: {publisher}: {line}: {' '.join(str(error).split())[:200]}") from None
+            found[source.name] = source
+    return found
 
 
 def source_of(path: Path) -> Source | None:
-    """What a file is, by its content; None where it is no file of the table."""
+    """What a file is, by its content; None where it is none of the table. Errors: OSError where it cannot be read."""
     if not path.is_file():
         return None
     content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -73,16 +79,21 @@ def source_of(path: Path) -> Source | None:
 def files_in(folder: Path, wanted: Sequence[Source]) -> dict[str, Path]:
     """Name -> file of those published nets that a folder holds; weights that are not in the table are named and left.
 
-    Errors: UserError for a folder that is none or holds no file of the wanted nets, and for a file that has the name of
-    a published one and another content.
+    Errors: UserError where there is no such folder, where it holds no file of the wanted nets, and for a file that has
+    the name of a wanted one and another content.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; WEIGHTS names the one that holds the published files")
+        what = "a file; WEIGHTS names its folder" if folder.exists() else "no such folder; it holds the published files"
+        raise UserError(f"{folder}: {what}")
     found: dict[str, Path] = {}
     unknown = []
-    for path in sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES):
-        source = source_of(path)
-        if source is None and (same := _of_that_name(path.name)):
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()):
+        try:
+            source = source_of(path)
+        except OSError as error:
+            unknown.append(f"{path.name} ({error.strerror})")
+            continue
+        if source is None and (same := _of_that_name(path.name, wanted)):
             raise UserError(f"{path}: not the file that {same.home} published (another SHA-256); get it again")
         if source is None:
             unknown.append(path.name)
@@ -96,9 +107,9 @@ def files_in(folder: Path, wanted: Sequence[Source]) -> dict[str, Path]:
     return found
 
 
-def _of_that_name(name: str) -> Source | None:
-    """The published net whose file has that name, as it stands or with its publisher before it."""
-    return next((s for s in sources().values() if name in (s.file, f"{s.publisher}-{s.file}")), None)
+def _of_that_name(name: str, wanted: Sequence[Source]) -> Source | None:
+    """The net whose published file has that name, as it stands or with its publisher before it."""
+    return next((s for s in wanted if name in (s.file, f"{s.publisher}-{s.file}")), None)
 
 
 def disagreement(found: dict[str, Any]) -> str:

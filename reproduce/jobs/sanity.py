@@ -116,9 +116,9 @@ def check_images(subject: Subject, classes: int, path: Path) -> Check:
 
 def check_first_loss(loss: float, classes: int, blocks: int) -> Check:
     """Near ln K, the loss of a guess. `blocks`: those with a shortcut; what they add up to spreads the scores."""
-    guess, margin = math.log(classes), 1 + math.sqrt(blocks)
-    found = f"{loss:.2f}; that of a guess is ln {classes} = {guess:.2f}, give or take {margin:.1f}"
-    ok = abs(loss - guess) <= margin
+    guess, above = math.log(classes), 1 + math.sqrt(blocks)
+    found = f"{loss:.2f}; that of a guess is ln {classes} = {guess:.2f}, at most 1 lower or {above:.1f} higher"
+    ok = guess - 1 <= loss <= guess + above
     return Check("loss at iteration 0", ok, found, "initial weights of another scale (model.init), or an overflow")
 
 
@@ -151,14 +151,18 @@ def check_learning(subject: Subject) -> Iterator[Check]:
     for group in optimizer.param_groups:
         group["lr"] = RATE
     began, losses = time.monotonic(), [math.inf]
-    while max(losses[-IN_A_ROW:]) > enough and not _time_is_up(len(losses) - 1, time.monotonic() - began):
+
+    def learned() -> bool:
+        return all(loss <= enough for loss in losses[-IN_A_ROW:])  # which NaN is not
+
+    while not learned() and not _time_is_up(len(losses) - 1, time.monotonic() - began):
         loss, error = subject.gradients()
         optimizer.step()
         losses.append(loss)
-    steps, learned = len(losses) - 1, max(losses[-IN_A_ROW:]) <= enough
+    steps = len(losses) - 1
     found = f"loss {losses[1]:.2f} to {losses[-1]:.2f}, error {error:.0f} % on {LEARNED} images after {steps} steps"
     cause = "labels or images that change from one reading to the next, or an update that does not reach the weights"
-    yield Check("one batch by heart", learned, found, cause)
+    yield Check("one batch by heart", learned(), found, cause)
     speed = LEARNED * steps / (time.monotonic() - began)
     where = f"{subject.device.type}, {computed(subject.precision, subject.device)}, {torch.get_num_threads()} thread(s)"
     yield Check("speed", True, f"{speed:,.1f} images/s in batches of {LEARNED} ({where})")

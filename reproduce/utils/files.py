@@ -75,6 +75,14 @@ def write_json(path: Path, value: object) -> None:
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n").encode())
 
 
+def expanded(path: str | Path) -> Path:
+    """With ~ and ~user as home folders. Errors: UserError for a user that is not there."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """A result file, or None where there is none yet. Errors: UserError naming a file that is no JSON object."""
     try:

@@ -187,7 +187,7 @@ def test_table_5_is_the_ensemble_of_the_nets_of_table_4(stages: Stages) -> None:
 
 @pytest.mark.parametrize(("target", "protocol"), [("table3", "10-crop"), ("table4", "multi-scale")])
 def test_published_weights_are_evaluated_and_nothing_is_trained(stages: Stages, target: str, protocol: str) -> None:
-    code, called = stages(target, "WEIGHTS=torchvision", "DATA=/images", "SEEDS=2")
+    code, called = stages(target, "WEIGHTS=torchvision", "DATA=/images")
     assert code == 0
     [tested] = [call for call in called if call.startswith("reproduce published")]
     assert tested.startswith(
@@ -210,6 +210,22 @@ def test_published_cifar_nets_are_evaluated_and_nothing_is_trained(stages: Stage
     assert "data.root=/images" in tested
     assert called[-1] == f"paper_tables render {artefact} --profile folder"
     assert not [call for call in called if call.startswith(("reproduce train", "reproduce responses"))]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("table2", "WEIGHTS=/w"), "WEIGHTS goes with table3"),
+        (("table6", "footnotes-cifar", "WEIGHTS=/w"), "not with footnotes-cifar"),
+        (("table6", "WEIGHTS=/w", "DRY_RUN=1"), "leave out DRY_RUN"),
+        (("fig6", "WEIGHTS=/w", "SEEDS=3", "SLURM=0"), "leave out SEEDS"),
+    ],
+)
+def test_weights_where_they_replace_nothing_are_refused(words: tuple[str, ...], told: str) -> None:
+    done = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, env=clean_environment())
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "train" not in done.stdout
 
 
 def test_dashboards_are_made_from_the_artefacts_of_their_profile(stages: Stages) -> None:
@@ -344,7 +360,7 @@ def test_every_variable_of_the_page_is_taken() -> None:
         for name in re.findall("[A-Z_0-9]+", line)
     ]
     assert {*VARIABLES, "WANDB_ENTITY", "A", "FUZZ_EXAMPLES", "PYTHON3"} <= set(names)
-    given = [f"{name}=1" for name in names if name not in ("BN", "PALETTE")]
+    given = [f"{name}=1" for name in names if name not in ("BN", "PALETTE", "WEIGHTS")]
     assert make("help", *given).returncode == 0
 
 

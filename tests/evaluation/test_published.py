@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,15 @@ def test_a_publishers_nets_are_found_tested_and_kept(
     Path("w").mkdir()
     publish(monkeypatch, "a-martyn-plain-20", saved("w/plainnet20.pt", 20, "none"))
     saved("w/mine.pt", 20, "none", seed=5)
+    saved("w/resnet20.pt", 20, "A")  # the name of a published file that is not asked for
+    Path("w/folder.pt").mkdir()
     words = ["published", "cifar10-plain-20", "cifar10-resnet-110-no-warmup", *SMOKE, "--weights", "w", "--json"]
     assert main(words) == 0
     out = capsys.readouterr()
     found = json.loads(out.out.splitlines()[-1])
-    assert "passed over: mine.pt" in out.err
+    assert "passed over: mine.pt, resnet20.pt" in out.err
     assert "claimed 9.69 % (after the last epoch, by its own log)" in out.out
-    folder = Path("results/published/synthetic/a-martyn-plain-20")
+    [folder] = Path("results/published").glob("synthetic+*/a-martyn-plain-20")  # of a part of the images
     assert json.loads((folder / "eval-single.json").read_text()) == found
     assert (found["run"], found["publisher"], found["n"]) == ("cifar10-plain-20", "a-martyn", 20)
     assert 0 <= found["train_error"] <= 100
@@ -71,6 +74,45 @@ def test_a_publishers_nets_are_found_tested_and_kept(
     kept = (folder / "eval-single.json").stat().st_mtime_ns
     assert main(words) == 0  # measured already, on these weights and images
     assert (folder / "eval-single.json").stat().st_mtime_ns == kept
+
+
+def measured(name: str, *more: str) -> dict[str, Any]:
+    """Runs `published` for the plain net in w/, and reads what it left under results/published/."""
+    assert main(["published", "a-martyn-plain-20", *SMOKE, "--weights", "w", *more]) == 0
+    return json.loads((Path("results/published") / name).read_text())
+
+
+def test_another_test_or_a_part_of_the_images_never_takes_the_place_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("w").mkdir()
+    publish(monkeypatch, "a-martyn-plain-20", saved("w/plainnet20.pt", 20, "none"))
+    plain = "a-martyn-plain-20/eval-single.json"
+    [images] = {place.parts[-3] for place in written()}
+    whole = measured(f"{images}/{plain}")
+    responses = Path(f"results/published/{images}/a-martyn-plain-20/responses.csv").read_text()
+    measured(f"{images}/{plain}", "eval.bn_statistics=recomputed", "eval.precision=fp32")
+    measured(f"{images}/{plain}", "data.subset=1")
+    assert measured(f"{images}/{plain}") == whole
+    assert Path(f"results/published/{images}/a-martyn-plain-20/responses.csv").read_text() == responses
+    assert len(list(Path("results/published").rglob("eval-single+*.json"))) == 1
+    assert len({place.parts[-3] for place in Path("results/published").rglob("eval-*.json")}) == 2
+
+
+def written() -> list[Path]:
+    assert main(["published", "a-martyn-plain-20", *SMOKE, "--weights", "w"]) == 0
+    return list(Path("results/published").rglob("eval-single.json"))
+
+
+@pytest.mark.parametrize("damage", [{"top1_error": math.nan}, {"data": "x"}, {"claimed": None}, {"train_error": None}])
+def test_a_damaged_result_is_measured_again(damage: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("w").mkdir()
+    publish(monkeypatch, "a-martyn-plain-20", saved("w/plainnet20.pt", 20, "none"))
+    [path] = written()
+    good = path.read_text()
+    path.write_text(json.dumps(json.loads(good) | damage))
+    written()
+    assert path.read_text() == good
 
 
 def as_another_net(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -91,6 +133,23 @@ def without_a_key(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["published", "cifar10-plain-20", "--weights", "."]
 
 
+def of_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    publish(monkeypatch, "a-martyn-plain-20", saved("plainnet20.pt", 20, "none"))
+    return ["published", "cifar10-plain-20", "--weights", ".", "data.normalize=per-pixel-mean"]
+
+
+def of_a_seed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return ["published", "cifar10-plain-20", "--weights", ".", "--seed", "1"]
+
+
+def in_a_file(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return ["published", "cifar10-plain-20", "--weights", str(saved("plainnet20.pt", 20, "none"))]
+
+
+def of_nobody(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return ["published", "cifar10-plain-20", "--weights", "~nobody-of-this-name/x"]
+
+
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     saved("mine.pt", 20, "none")
     return ["published", "cifar10-plain-20", "--weights", "."]
@@ -99,9 +158,16 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("case", "told"),
     [
-        (as_another_net, "plainnet20.pt: this is a-martyn's net for cifar10-plain-20, not for cifar10-resnet-20"),
+        (
+            as_another_net,
+            "a-martyn's net for cifar10-plain-20, not a net of 20 layers, with shortcuts (cifar10-resnet",
+        ),
         (of_another_content, "a-martyn-plainnet20.pt: not the file that github.com/a-martyn/resnet published"),
         (without_a_key, "plainnet20.pt: fc.bias is missing"),
+        (of_its_own_settings, "data.normalize=per-pixel-mean: a-martyn-plain-20 has its own value of it"),
+        (of_a_seed, "published: these nets have no seeds"),
+        (in_a_file, "plainnet20.pt: a file; WEIGHTS names its folder"),
+        (of_nobody, "~nobody-of-this-name/x: "),
         (nothing_known, "no file of published weights for this; known are plainnet20.pt (github.com/a-martyn/resnet)"),
     ],
 )

@@ -114,9 +114,9 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     place.mkdir()
     monkeypatch.chdir(place)
     monkeypatch.setattr(load, "CONFIGS", folder)
-    load._read.cache_clear()
+    load.read.cache_clear()
     yield folder
-    load._read.cache_clear()
+    load.read.cache_clear()
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[str, float]:
@@ -172,7 +172,7 @@ TREES = st.dictionaries(PARTS, VALUES | st.dictionaries(KEYS | st.text(max_size=
 @given(tree=TREES)
 def test_any_tree_is_taken_or_refused_in_one_line(configs: Path, tree: dict[str, object]) -> None:
     (configs / PROFILE).write_text(json.dumps({"cifar10": tree}))
-    load._read.cache_clear()
+    load.read.cache_clear()
     takes_or_refuses_in_one_line()
 
 
@@ -186,7 +186,7 @@ def test_any_damage_to_a_file_is_taken_or_refused_in_one_line(configs: Path, dat
     length, inserted = data.draw(st.integers(0, 30)), data.draw(st.binary(max_size=6) | st.text(max_size=4))
     inserted = inserted.encode() if isinstance(inserted, str) else inserted
     (configs / path).write_bytes(whole[:at] + inserted + whole[at + length :])
-    load._read.cache_clear()
+    load.read.cache_clear()
     takes_or_refuses_in_one_line()
     (configs / path).write_bytes(whole)
 

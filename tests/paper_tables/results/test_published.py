@@ -1,6 +1,9 @@
 """CIFAR-10 nets that others published: columns, marks and verdicts of their own, never among our trainings."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,3 +113,61 @@ def test_figures_show_them(results: Path, tmp_path: Path) -> None:
     page = (folder / "index.html").read_text()
     assert "Figure 7 drawn from one’s weights" in page
     assert "with published weights" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"publisher": None}, "no 'publisher'"),
+        ({"claimed": None}, "no 'claimed'"),
+        ({"data": "x"}, "data"),
+        ({"data": {"description": "d"}}, "no 'fingerprint'"),
+        ({"precision": 3}, "precision is no text"),
+        ({"publisher": "a $b$"}, "publisher 'a $b$' is no name"),
+        ({"publisher": "paper"}, "publisher 'paper' is no name"),
+        ({"train_error": "x"}, "train_error is 'x'"),
+    ],
+)
+def test_an_incomplete_result_is_named_and_left_out(change: dict[str, Any], reason: str, results: Path) -> None:
+    path = results / "published" / "folder" / "two-resnet-20" / "eval-single.json"
+    value = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({key: kept for key, kept in value.items() if kept is not None}))
+    found = evidence(results)
+    assert R20 not in publishers(found)["two"].results.runs
+    [(where, why)] = found.results.skipped
+    assert where == "published/folder/two-resnet-20/eval-single.json"
+    assert reason in why or reason == "data"
+
+
+def test_two_nets_of_one_publisher_for_one_run_are_said(results: Path) -> None:
+    shutil.copytree(results / "published/folder/two-resnet-20", results / "published/folder/two-resnet-20-b")
+    found = evidence(results)
+    assert found.results.skipped == [
+        ("published/folder/two-resnet-20-b", "another net of the same publisher and run: two-resnet-20")
+    ]
+
+
+def test_responses_of_too_few_layers_leave_ranks_empty(results: Path) -> None:
+    (results / "published/folder/one-plain-20/responses.csv").write_text("layer,std\n1,0.5\n")
+    row = next(row for row in table("fig7", results).body() if row[:2] == ["plain-20", "one"])
+    assert row[2:4] == ["0.50", ""]
+
+
+def test_synthetic_images_count_beside_trainings_on_such_alone(tmp_path: Path) -> None:
+    write_published(tmp_path, "one", R20, 90.0, source="synthetic")
+    assert publishers(evidence(tmp_path)) == {}
+    assert "At the paper's length" not in overview(evidence(tmp_path))
+    write_run(tmp_path, "smoke", R20)
+    assert list(publishers(evidence(tmp_path, "smoke"))) == ["one"]
+
+
+def test_a_note_names_images_where_they_differ(results: Path) -> None:
+    write_published(results, "two", R20, 8.27, source="official")
+    note = next(note for note in table("table6", results).notes if note.startswith("two's weights"))
+    assert "CIFAR-10, official binaries): ResNet-20; " in note
+    assert "): ResNet-56" in note
+
+
+def test_without_one_of_the_first_nets_readme_says_nothing_of_them(tmp_path: Path) -> None:
+    write_published(tmp_path, "one", "cifar10-resnet-32", 7.5)
+    assert "At the paper's length" not in overview(evidence(tmp_path))
