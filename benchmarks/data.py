@@ -41,6 +41,7 @@ ROUNDS = 31  # the first one warms up
 BATCH = 32  # images per turn: the share of one of 8 devices
 STEPS = {"cuda": (128, 20), "cpu": (4, 2)}  # images per step, timed steps
 NETS = {18: "imagenet-resnet-18-A", 50: "imagenet-resnet-50"}  # timed from memory
+SAFE: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # of older releases of Python 3.10 and 3.11
 SUFFIXES = (".jpeg", ".jpg", ".png")
 
 reference = T.Compose([T.RandomResizedCrop(224), T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(MEAN, STD)])
@@ -68,7 +69,7 @@ def _found(images: Path, scratch: Path) -> list[Path]:
     if images.is_file():
         try:
             with tarfile.open(images) as tar:
-                tar.extractall(scratch, filter="data")
+                tar.extractall(scratch, **SAFE)
         except (tarfile.TarError, OSError) as error:
             raise UserError(f"{images}: neither a folder nor a readable tar ({error})") from error
         folder = scratch
