@@ -129,7 +129,7 @@ class Paper:
     profiles: dict[str, str]
     recipes: dict[str, Recipe]
     metrics: dict[str, Metric]
-    published: dict[str, str]  # weights by others: whose they are, and their recipe
+    published: dict[str, str]  # weights by others: whose they are
     default_tolerance: float
     single_run_margin: float  # points that chance alone may put between two deep nets trained once, and not in full
     palette: str = "safe"  # or paper: the colours that figures are drawn in

@@ -49,15 +49,16 @@ def columns_of(
 
 
 def _of(run: str | None, metric: str, found: Evidence) -> str:
-    if not found.trainings(run or ""):
+    nets = found.trainings(run or "")
+    if not nets:
         return ""
-    [training] = found.trainings(run or "")
+    [training] = nets
     claimed = f" ({training.value('claimed'):.2f})" if metric == "test_error" else ""
     return f"{training.value(metric):.2f}{claimed}"
 
 
 def with_published(artefact: Artefact, table: Table, evidence: Evidence) -> Table:
-    """Two more columns where a file of published weights was evaluated by this protocol, else a note that says how."""
+    """A column more for each metric where published weights were tested by this protocol, else a note that says how."""
     protocol = artefact.spec["eval"]
     names, owner = [row.get("published") for row, _ in artefact.rows], evidence.paper.published["owner"]
     found = {name: pick(evidence.results.published.get(name, {}), protocol) for name in names if name}
@@ -72,8 +73,9 @@ def with_published(artefact: Artefact, table: Table, evidence: Evidence) -> Tabl
         rows.append([*row, *_errors(name, found, wanted, metrics)] if isinstance(row, list) else row)
     labels = [evidence.paper.metrics[metric].label for metric in metrics]
     columns = [f"{label} · {owner}'s weights" for label in labels]
-    recipe, images = evidence.paper.published["recipe"], images_of(measured, wanted)
-    note = f"{owner.capitalize()}'s weights: {recipe}. Measured on {images}. {tests_in_words(measured)}"
+    recipe = next(iter(measured.values())).get("recipe", "recipe not recorded")
+    note = f"{owner.capitalize()}'s weights: {recipe}; never compared with the paper. "
+    note += f"Measured on {images_of(measured, wanted)}. {tests_in_words(measured)}"
     return replace(table, columns=[*table.columns, *columns], rows=rows, notes=[*table.notes, note])
 
 

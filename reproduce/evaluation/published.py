@@ -92,7 +92,7 @@ def load(source: Source, run: Run, path: Path) -> nn.Module:
 
 
 def evaluate_published(
-    wanted: Sequence[Source], where: str, profile: str, overrides: Sequence[str], name: str, fabric: Fabric
+    wanted: Sequence[Source], where: str, profile: str, overrides: Sequence[str], protocol: str, fabric: Fabric
 ) -> Iterator[dict[str, Any]]:
     """One result a net, kept in results/published/<data source>/<name>/; what is measured there already is kept.
 
@@ -101,7 +101,7 @@ def evaluate_published(
     """
     paths = located(wanted, where)
     there = [source for source in wanted if source.name in paths]
-    if name == "multi-scale" and (foreign := [source.builder for source in there if source.builder]):
+    if protocol == "multi-scale" and (foreign := [source.builder for source in there if source.builder]):
         raise UserError(f"{foreign[0]}: the fully convolutional form is made from our nets; Table 4 has no such row")
     for source in there:
         if taken := [word for word in overrides if word.partition("=")[0] in source.settings]:
@@ -112,12 +112,12 @@ def evaluate_published(
         key = run.config.data.model_dump_json()
         if key not in opened:
             opened[key] = open_data(run)
-        folder = RESULTS / "published" / place(source, run) / source.name
-        yield _measured(source, paths[source.name], run, opened[key], name, fabric, folder)
+        folder = RESULTS / "published" / kind_of_images(source, run) / source.name
+        yield _measured(source, paths[source.name], run, opened[key], protocol, fabric, folder)
 
 
-def place(source: Source, run: Run) -> str:
-    """The kind of images; with a hash of what the command line changed in them, so that no part replaces the whole."""
+def kind_of_images(source: Source, run: Run) -> str:
+    """official, folder or synthetic, with a hash where the command line changed more: no part replaces a whole."""
     own, given = (
         one.config.data.model_dump(mode="json", exclude={"source", "root", "shards"})
         for one in (source.resolved(run.base_profile), run)
@@ -144,8 +144,8 @@ def _measured(
         if before["data"]["fingerprint"] != data.fingerprint and run.config.data.source != "synthetic":
             raise UserError(f"{folder}: measured on other images already; move it away to measure on these")
     net = as_tested(run, to_device(net, fabric.device), fabric.device, data)
-    told = {"name", "run", "publisher", "home", "licence", "recipe", "file", "claimed", "claim"}
-    result: dict[str, Any] = source.model_dump(include=told) | {"weights_sha256": digest}
+    facts = {"name", "run", "publisher", "home", "licence", "recipe", "file", "claimed", "claim"}
+    result: dict[str, Any] = source.model_dump(include=facts) | {"weights_sha256": digest}
     result |= measured([net], run, protocol, data, fabric)
     if small:
         result["train_error"] = count_on([net], data, protocol_of(run.config, protocol), fabric, "train").error

@@ -19,7 +19,8 @@ from reproduce.evaluation.detection import (
     select,
 )
 from reproduce.models.detection_targets import Rpn
-from reproduce.models.faster_rcnn import FasterRcnn, build
+from reproduce.models.faster_rcnn import FasterRcnn
+from tests.helpers.detectors import small_detector
 
 SIZE = (80, 100)  # of the original image
 ALL = Selection(detections=1000)
@@ -31,16 +32,7 @@ def net() -> FasterRcnn:
 
 
 def tiny(**choices: object) -> FasterRcnn:
-    values: dict[str, object] = {
-        "backbone": "resnet",
-        "depth": 18,
-        "shortcut": "A",
-        "classes": 3,
-        "anchor_scales": (2, 4),
-        "roi_size": 3,
-        "rpn": Rpn(before_nms=(200, 100), proposals=(50, 12)),
-    }
-    return build(**(values | choices)).eval()  # type: ignore[arg-type]
+    return small_detector(**({"rpn": Rpn(before_nms=(200, 100), proposals=(50, 12))} | choices)).eval()
 
 
 def view(scale: float) -> View:

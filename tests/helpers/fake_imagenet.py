@@ -83,7 +83,7 @@ def write_tree(root: Path, profile: str = "paper", share: float = 1.0) -> Path:
 def write_published(root: Path, name: str, protocol: str, top1: float, top5: float, n: int = 50000) -> Path:
     """Torchvision's weights, evaluated by one protocol on n images."""
     value = {"weights": name, "net": "resnet-50, stride 3x3, option B", "protocol": protocol, "n": n}
-    value |= {"top1_error": top1, "top5_error": top5, "preprocessing": "channels"}
+    value |= {"top1_error": top1, "top5_error": top5, "recipe": "v1.5, another recipe"}
     value |= conditions(protocol, imagenet_data(True))
     return _write(root / "published" / "official" / name / f"eval-{protocol}.json", value)
 

@@ -15,10 +15,11 @@ from reproduce.config.schema import FasterRcnn as FasterRcnnKeys
 from reproduce.models import resnet
 from reproduce.models.boxes import decode
 from reproduce.models.build import build_net
-from reproduce.models.detection_targets import Regions, Rpn
+from reproduce.models.detection_targets import Regions
 from reproduce.models.faster_rcnn import Example, FasterRcnn, build, load_backbone
 from reproduce.models.precise_bn import recompute_bn
 from reproduce.utils.errors import UserError
+from tests.helpers.detectors import small_detector
 
 COCO = (4, 8, 16, 32)
 VOC = (8, 16, 32)
@@ -26,18 +27,7 @@ RESNET = ("conv1", "conv2_x", "conv3_x", "conv4_x", "conv5_x")
 
 
 def detector(**choices: object) -> FasterRcnn:
-    """ResNet-18 with small anchors, regions and budgets: seconds on a core."""
-    values: dict[str, object] = {
-        "backbone": "resnet",
-        "depth": 18,
-        "shortcut": "A",
-        "classes": 3,
-        "anchor_scales": (2, 4),
-        "roi_size": 3,
-        "rpn": Rpn(before_nms=(200, 100), proposals=(50, 20)),
-        "regions": Regions(batch=16, iou=(0, 0.5)),
-    }
-    return build(**(values | choices))  # type: ignore[arg-type]
+    return small_detector(**choices)
 
 
 def image(height: int = 96, width: int = 128, seed: int = 0) -> Tensor:
